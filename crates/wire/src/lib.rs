@@ -1,1 +1,3 @@
-//! Opened with its first code.
+//! Codecs of others' formats: bytes in, values out. No I/O.
+
+pub mod exposition;
