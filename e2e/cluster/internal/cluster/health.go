@@ -1,0 +1,242 @@
+package cluster
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"strings"
+	"time"
+
+	"ers.local/cluster/internal/proc"
+)
+
+// probe asks one component whether it is well; nil means yes.
+func (c *Cluster) probe(ctx context.Context, component Component) error {
+	ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
+	defer cancel()
+	switch {
+	case component.Probe == "containerd":
+		conn, err := (&net.Dialer{}).DialContext(ctx, "unix", c.Containerd())
+		if err != nil {
+			return err
+		}
+		return conn.Close()
+	case component.Probe == "registry":
+		return get(ctx, http.DefaultClient, "http://"+c.Registry()+"/v2/")
+	case strings.HasPrefix(component.Probe, "/"):
+		client, err := c.Admin()
+		if err != nil {
+			return err
+		}
+		return client.Get(ctx, component.Probe, nil)
+	}
+	roots := x509.NewCertPool()
+	if ca, err := os.ReadFile(c.pki("ca.crt")); err == nil {
+		roots.AppendCertsFromPEM(ca)
+	}
+	transport := &http.Transport{DialContext: proc.Dialer(c.NetnsPath()), DisableKeepAlives: true, TLSClientConfig: &tls.Config{RootCAs: roots}}
+	return get(ctx, &http.Client{Transport: transport}, component.Probe)
+}
+
+func get(ctx context.Context, client *http.Client, url string) error {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return err
+	}
+	response, err := client.Do(request)
+	if err != nil {
+		return err
+	}
+	defer response.Body.Close()
+	if response.StatusCode != http.StatusOK {
+		text, _ := io.ReadAll(io.LimitReader(response.Body, 300))
+		return fmt.Errorf("answers %s: %s", response.Status, strings.TrimSpace(string(text)))
+	}
+	return nil
+}
+
+// await waits until the component is well, and gives up at once when its process ends.
+func (c *Cluster) await(ctx context.Context, component Component, patience time.Duration) error {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	for {
+		err := c.probe(ctx, component)
+		if err == nil {
+			return nil
+		}
+		if record, ok := proc.Read(c.runDir(), component.Name); !ok || !record.Alive() {
+			return fmt.Errorf("%s ended; the end of its log (ers-cluster logs %s):\n%s", component.Name, component.Name, tail(c.File("log", component.Name+".log"), 12))
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("%s is not healthy after %s: %v; the end of its log (ers-cluster logs %s):\n%s",
+				component.Name, patience, err, component.Name, tail(c.File("log", component.Name+".log"), 12))
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
+}
+
+func tail(path string, lines int) string {
+	file, err := os.Open(path)
+	if err != nil {
+		return err.Error()
+	}
+	defer file.Close()
+	info, err := file.Stat()
+	if err != nil {
+		return err.Error()
+	}
+	data, err := io.ReadAll(io.NewSectionReader(file, max(0, info.Size()-16384), 16384))
+	if err != nil {
+		return err.Error()
+	}
+	all := strings.Split(strings.TrimRight(string(data), "\n"), "\n")
+	return "    " + strings.Join(all[max(0, len(all)-lines):], "\n    ")
+}
+
+type condition struct{ Type, Status, Message string }
+
+// nodeReady reads the node's condition and checks that the kubelet has renewed its lease, because a dead kubelet's last word was Ready.
+func (c *Cluster) nodeReady(ctx context.Context) error {
+	client, err := c.Admin()
+	if err != nil {
+		return err
+	}
+	var node struct {
+		Status struct{ Conditions []condition }
+	}
+	if err := client.Get(ctx, "/api/v1/nodes/"+c.Node(), &node); err != nil {
+		return err
+	}
+	var lease struct {
+		Spec struct{ RenewTime time.Time }
+	}
+	if err := client.Get(ctx, "/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases/"+c.Node(), &lease); err != nil {
+		return err
+	}
+	if age := time.Since(lease.Spec.RenewTime); age > 40*time.Second {
+		return fmt.Errorf("the kubelet has not renewed its lease for %s", age.Round(time.Second))
+	}
+	for _, condition := range node.Status.Conditions {
+		if condition.Type == "Ready" {
+			if condition.Status == "True" {
+				return nil
+			}
+			return fmt.Errorf("not Ready: %s", condition.Message)
+		}
+	}
+	return errors.New("no Ready condition yet")
+}
+
+func (c *Cluster) dnsReady(ctx context.Context) error {
+	client, err := c.Admin()
+	if err != nil {
+		return err
+	}
+	var deployment struct {
+		Metadata struct{ Generation int64 }
+		Spec     struct{ Replicas int }
+		Status   struct {
+			AvailableReplicas  int
+			ObservedGeneration int64
+		}
+	}
+	if err := client.Get(ctx, "/apis/apps/v1/namespaces/kube-system/deployments/coredns", &deployment); err != nil {
+		return err
+	}
+	if deployment.Status.ObservedGeneration < deployment.Metadata.Generation || deployment.Status.AvailableReplicas < deployment.Spec.Replicas {
+		return fmt.Errorf("%d of %d replicas available", deployment.Status.AvailableReplicas, deployment.Spec.Replicas)
+	}
+	return nil
+}
+
+// poll repeats check until it is nil.
+func poll(ctx context.Context, patience time.Duration, check func(context.Context) error) error {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	for {
+		err := check(ctx)
+		if err == nil {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("after %s: %w", patience, err)
+		case <-time.After(100 * time.Millisecond):
+		}
+	}
+}
+
+// Line is one line of the status table.
+type Line struct {
+	Name, State, Detail string
+	PID                 int
+	Uptime              time.Duration
+	RSS                 int64
+}
+
+// Status looks at everything; healthy is false when anything is not as it should be.
+func (c *Cluster) Status(ctx context.Context) (lines []Line, healthy bool) {
+	healthy = true
+	c.remembered()
+	var wanted []Component
+	for _, component := range Components() {
+		if component.Wanted == nil || component.Wanted(c) {
+			wanted = append(wanted, component)
+		}
+	}
+	lines = make([]Line, len(wanted))
+	done := make(chan struct{})
+	for i, component := range wanted {
+		go func() {
+			lines[i] = c.statusOf(ctx, component)
+			done <- struct{}{}
+		}()
+	}
+	for range wanted {
+		<-done
+	}
+	for _, check := range []struct {
+		name string
+		run  func(context.Context) error
+	}{{"node " + c.Node(), c.nodeReady}, {"dns", c.dnsReady}} {
+		ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
+		line := Line{Name: check.name, State: "ready"}
+		if err := check.run(ctx); err != nil {
+			line.State, line.Detail = "not ready", err.Error()
+		}
+		cancel()
+		lines = append(lines, line)
+	}
+	for _, line := range lines {
+		healthy = healthy && (line.State == "healthy" || line.State == "ready")
+	}
+	return lines, healthy
+}
+
+func (c *Cluster) statusOf(ctx context.Context, component Component) Line {
+	line := Line{Name: component.Name}
+	record, ok := proc.Read(c.runDir(), component.Name)
+	switch {
+	case !ok:
+		line.State, line.Detail = "not started", "run ers-cluster up"
+		return line
+	case !record.Alive() && record.Stopped:
+		line.State, line.Detail = "stopped", "by ers-cluster stop; ers-cluster start "+component.Name+" starts it"
+		return line
+	case !record.Alive():
+		line.State, line.Detail = "dead", "ers-cluster up restarts it; ers-cluster logs "+component.Name
+		return line
+	}
+	line.PID, line.Uptime, line.RSS, line.State = record.PID, record.Uptime(), record.RSS(), "healthy"
+	if err := c.probe(ctx, component); err != nil {
+		line.State, line.Detail = "unhealthy", err.Error()
+	}
+	return line
+}
