@@ -1,0 +1,3 @@
+//! Tables: what parses and how it prints, and what does not parse and why.
+
+use super::parse;
