@@ -1,0 +1,57 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { appendPoint, chooseStep, pointsOf, seriesName, summarize, thinOut, timeTicks, withGaps } from "../../../crates/server/web/assets/series.js";
+
+test("an outage becomes a gap and not a line", () => {
+  const points = [[0, 1], [1_000, 2], [9_000, 3]];
+  assert.deepEqual(withGaps(points, 2_000), [[0, 1], [1_000, 2], [1_001, null], [9_000, 3]]);
+  assert.deepEqual(withGaps(points, 8_000), points);
+});
+
+test("the same measurement is not appended twice, and old points leave", () => {
+  const points = [[0, 1], [1_000, 2]];
+  appendPoint(points, [1_000, 5], 10_000);
+  assert.deepEqual(points, [[0, 1], [1_000, 2]]);
+  appendPoint(points, [11_500, 3], 11_000);
+  assert.deepEqual(points, [[1_000, 2], [11_500, 3]]);
+});
+
+test("values that can't be drawn are gaps", () => {
+  assert.deepEqual(pointsOf([[1.5, "2"], [2.5, "NaN"], [3.5, "+Inf"]]), [[1_500, 2], [2_500, null], [3_500, null]]);
+  assert.deepEqual(pointsOf(undefined), []);
+});
+
+test("steps are readable and keep the number of points", () => {
+  assert.equal(chooseStep(3_600, 240), 15);
+  assert.equal(chooseStep(604_800, 240), 3_600);
+  assert.equal(chooseStep(10, 240), 5);
+});
+
+test("thinning keeps the first and the last point", () => {
+  const points = Array.from({ length: 1_000 }, (_, index) => [index, index]);
+  const thin = thinOut(points, 60);
+  assert.equal(thin.length, 60);
+  assert.deepEqual(thin[0], [0, 0]);
+  assert.deepEqual(thin.at(-1), [999, 999]);
+  assert.deepEqual(thinOut(points.slice(0, 3), 60), points.slice(0, 3));
+});
+
+test("a summary of nothing is nothing", () => {
+  assert.equal(summarize([[0, null]]), null);
+  assert.deepEqual(summarize([[0, 3], [1, null], [2, 1], [3, null]]), { min: 1, max: 3, last: 1 });
+});
+
+test("ticks are multiples of a readable step", () => {
+  const { ticks, step } = timeTicks(1_000_123, 1_000_123 + 3_600_000, 6);
+  assert.equal(step, 600);
+  assert.ok(ticks.length >= 5 && ticks.length <= 7);
+  for (const tick of ticks) assert.equal((tick / 1000) % 600, 0);
+  assert.deepEqual(timeTicks(5, 5).ticks, []);
+});
+
+test("series are named as Prometheus names them", () => {
+  assert.equal(seriesName({ __name__: "up", job: 'a"b' }), 'up{job="a\\"b"}');
+  assert.equal(seriesName({ __name__: "up" }), "up");
+  assert.equal(seriesName({}), "{}");
+  assert.equal(seriesName({ job: "a" }), '{job="a"}');
+});
