@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { appendPoint, chooseStep, pointsOf, seriesName, summarize, thinOut, timeTicks, withGaps } from "../../../crates/server/web/assets/series.js";
+import { appendPoint, binaryAxis, chooseStep, pointsOf, seriesName, summarize, thinOut, timeTicks, withGaps } from "../../../crates/server/web/assets/series.js";
 
 test("an outage becomes a gap and not a line", () => {
   const points = [[0, 1], [1_000, 2], [9_000, 3]];
@@ -54,4 +54,15 @@ test("series are named as Prometheus names them", () => {
   assert.equal(seriesName({ __name__: "up" }), "up");
   assert.equal(seriesName({}), "{}");
   assert.equal(seriesName({ job: "a" }), '{job="a"}');
+});
+
+test("axes for bytes have whole ticks", () => {
+  const GIB = 1024 ** 3;
+  assert.deepEqual(binaryAxis(31.2 * GIB), { max: 40 * GIB, step: 10 * GIB });
+  assert.deepEqual(binaryAxis(3.9 * 1024 ** 2), { max: 4 * 1024 ** 2, step: 1024 ** 2 });
+  assert.equal(binaryAxis(0), null);
+  for (let highest = 1; highest < 1e15; highest *= 1.7) {
+    const { max, step } = binaryAxis(highest);
+    assert.ok(max >= highest && max / step <= 6 && Number.isInteger(max / step), String(highest));
+  }
 });

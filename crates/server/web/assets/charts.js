@@ -1,7 +1,7 @@
 // Time charts: Chart.js with this page's colours, honest gaps, an HTML legend and a table of the same numbers.
 import { fill, h, setText } from "./dom.js";
 import { NO_DATA, formatClock, formatDateTime } from "./format.js";
-import { summarize, thinOut, timeTicks, withGaps } from "./series.js";
+import { binaryAxis, summarize, thinOut, timeTicks, withGaps } from "./series.js";
 import { onThemeChange } from "./theme.js";
 
 const PALETTE_SIZE = 8;
@@ -63,11 +63,14 @@ export class TimeChart {
   #tableOpen = false;
 
   /**
-   * @param {{title: string, heading?: string, format: (value: number|null) => string, max?: number|null, tall?: boolean, legend?: boolean}} options
+   * @param {{title: string, heading?: string, format: (value: number|null) => string, tickFormat?: (value: number) => string, binary?: boolean,
+   *   max?: number|null, tall?: boolean, legend?: boolean}} options `binary`: ticks at multiples of powers of two, for bytes
    */
-  constructor({ title, heading = "h3", format, max = null, tall = false, legend = true }) {
+  constructor({ title, heading = "h3", format, tickFormat = format, binary = false, max = null, tall = false, legend = true }) {
     this.title = title;
     this.format = format;
+    this.tickFormat = tickFormat;
+    this.binary = binary;
     this.max = max;
     this.canvas = h("canvas", { role: "img", "aria-label": `${title}: ${NO_DATA}` });
     this.legend = h("ul", { class: "legend", hidden: !legend });
@@ -115,7 +118,7 @@ export class TimeChart {
   }
 
   #create() {
-    const format = this.format;
+    const { format, tickFormat } = this;
     this.#chart = new window.Chart(this.canvas, {
       type: "line",
       data: { datasets: [] },
@@ -151,7 +154,7 @@ export class TimeChart {
           y: {
             beginAtZero: true,
             border: { display: false },
-            ticks: { maxTicksLimit: 5, callback: (value) => format(value) },
+            ticks: { maxTicksLimit: 5, callback: (value) => tickFormat(value) },
             afterFit: (axis) => {
               // One width for all charts: the time axes of charts above each other line up.
               axis.width = Math.max(axis.width, 68);
@@ -184,6 +187,7 @@ export class TimeChart {
     const colours = chartColours();
     const chart = this.#chart;
     const { fromMs, toMs, gapMs } = this.#window;
+    const alone = this.#lines.filter((line) => !line.reference).length === 1;
     let colourIndex = 0;
     chart.data.datasets = this.#lines.map((line) => {
       const colour = line.reference ? colours.text : colours.lines[colourIndex++ % PALETTE_SIZE];
@@ -192,8 +196,8 @@ export class TimeChart {
         label: line.label,
         data: points.map(([x, y]) => ({ x, y })),
         borderColor: colour,
-        backgroundColor: line.reference || this.#lines.length > 1 ? colour : colour.replace(/^rgb\((.*)\)$/, "rgba($1, 0.12)"),
-        fill: !line.reference && this.#lines.filter((other) => !other.reference).length === 1 ? "origin" : false,
+        backgroundColor: alone && !line.reference ? colour.replace(/^rgb\((.*)\)$/, "rgba($1, 0.12)") : colour,
+        fill: alone && !line.reference ? "origin" : false,
         borderDash: line.reference ? [4, 4] : [],
         // A lone point between gaps has no line to be seen by.
         pointRadius: points.map((point, index) => (point[1] !== null && (points[index - 1]?.[1] ?? null) === null && (points[index + 1]?.[1] ?? null) === null ? 2 : 0)),
@@ -205,10 +209,13 @@ export class TimeChart {
     x.grid = { color: colours.grid, drawTicks: false };
     y.grid = { color: colours.grid, drawTicks: false };
     y.suggestedMax = this.max ?? undefined;
-    for (const axis of [x, y]) {
-      axis.ticks.color = colours.text;
-      axis.ticks.padding = 6;
-      axis.ticks.font = { size: 11, family: getComputedStyle(document.body).fontFamily };
+    const axis = this.binary ? binaryAxis(Math.max(...this.#lines.map((line) => summarize(line.points)?.max ?? 0))) : null;
+    y.max = axis?.max;
+    y.ticks.stepSize = axis?.step;
+    for (const { ticks } of [x, y]) {
+      ticks.color = colours.text;
+      ticks.padding = 6;
+      ticks.font = { size: 11, family: getComputedStyle(document.body).fontFamily };
     }
     chart.options.crosshairColour = colours.border;
     Object.assign(chart.options.plugins.tooltip, {

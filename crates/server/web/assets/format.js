@@ -40,6 +40,11 @@ export function formatBytes(value) {
   return unit === 0 ? `${Math.round(scaled)} B` : `${threeFigures(scaled)} ${BINARY_UNITS[unit]}`;
 }
 
+/** For an axis whose ticks are whole numbers of a unit: `2 GiB`. */
+export function formatBytesTick(value) {
+  return formatBytes(value).replace(/\.0+ /, " ");
+}
+
 export function formatBytesPerSecond(value) {
   return isKnown(value) ? `${formatBytes(value)}/s` : NO_DATA;
 }

@@ -1,5 +1,5 @@
 // The charts of one node: which queries give their past, which fields of a live message continue them. Pure.
-import { formatBytes, formatBytesPerSecond, formatLoad, formatPercent, ratioPercent } from "./format.js";
+import { formatBytes, formatBytesPerSecond, formatBytesTick, formatLoad, formatPercent, ratioPercent } from "./format.js";
 import { chooseStep } from "./series.js";
 import { quote } from "./promql-text.js";
 
@@ -12,7 +12,7 @@ const SHORTEST_RATE_SECONDS = 120;
 /**
  * @param {string} node
  * @param {number} rangeSeconds
- * @returns {{stepSeconds: number, charts: Array<{id: string, title: string, format: (value: number|null) => string, max: number|null,
+ * @returns {{stepSeconds: number, charts: Array<{id: string, title: string, format: (value: number|null) => string, tickFormat?: (value: number) => string, binary?: boolean, max: number|null,
  *   lines: Array<{label: string, query: string, live: (node: object) => number|null, reference?: boolean}>}>}}
  */
 export function nodeCharts(node, rangeSeconds) {
@@ -25,6 +25,7 @@ export function nodeCharts(node, rangeSeconds) {
       id: "cpu",
       title: "CPU",
       format: formatPercent,
+      tickFormat: (value) => formatPercent(value, 0),
       max: 100,
       lines: [
         {
@@ -38,6 +39,8 @@ export function nodeCharts(node, rangeSeconds) {
       id: "memory",
       title: "Memory",
       format: formatBytes,
+      tickFormat: formatBytesTick,
+      binary: true,
       max: null,
       lines: [
         {
@@ -63,6 +66,8 @@ export function nodeCharts(node, rangeSeconds) {
       id: "disk",
       title: "Disk I/O",
       format: formatBytesPerSecond,
+      tickFormat: (value) => `${formatBytesTick(value)}/s`,
+      binary: true,
       max: null,
       lines: [
         { label: "Read", query: `sum(rate(node_disk_read_bytes_total{${is}}${window}))`, live: (n) => known(n.diskReadBytesPerSecond) },
@@ -73,15 +78,17 @@ export function nodeCharts(node, rangeSeconds) {
       id: "network",
       title: "Network",
       format: formatBytesPerSecond,
+      tickFormat: (value) => `${formatBytesTick(value)}/s`,
+      binary: true,
       max: null,
       lines: [
         {
-          label: "Receive",
+          label: "In",
           query: `sum(rate(node_network_receive_bytes_total{device!="lo",${is}}${window}))`,
           live: (n) => known(n.networkReceiveBytesPerSecond),
         },
         {
-          label: "Transmit",
+          label: "Out",
           query: `sum(rate(node_network_transmit_bytes_total{device!="lo",${is}}${window}))`,
           live: (n) => known(n.networkTransmitBytesPerSecond),
         },
@@ -91,6 +98,7 @@ export function nodeCharts(node, rangeSeconds) {
       id: "filesystem",
       title: "File systems",
       format: formatPercent,
+      tickFormat: (value) => formatPercent(value, 0),
       max: 100,
       lines: [
         {

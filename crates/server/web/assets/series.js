@@ -94,3 +94,14 @@ export function seriesName(metric) {
   if (body === "") return name === "" ? "{}" : name;
   return `${name}{${body}}`;
 }
+
+/**
+ * Top and step of an axis for bytes: at most five steps of 1, 2 or 5 times a power of 1024 (and its tens and hundreds),
+ * so that ticks read "2 GiB" and not "1.86 GiB". Null without a value above zero.
+ */
+export function binaryAxis(highest) {
+  if (!(highest > 0)) return null;
+  const unit = 1024 ** Math.max(0, Math.floor(Math.log2(highest / 4) / 10));
+  const step = [1, 2, 5, 10, 20, 50, 100, 200, 256, 512, 1024].map((factor) => factor * unit).find((candidate) => highest / candidate <= 5);
+  return { max: Math.ceil(highest / step) * step, step };
+}

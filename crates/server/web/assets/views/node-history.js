@@ -133,7 +133,7 @@ export class NodeHistory {
     this.#points = new Map();
     this.#lastSampleMs = null;
     if (this.#charts.length === 0) {
-      this.#charts = this.#plan.charts.map((chart) => ({ id: chart.id, view: new TimeChart({ title: chart.title, format: chart.format, max: chart.max }) }));
+      this.#charts = this.#plan.charts.map((chart) => ({ id: chart.id, view: new TimeChart(chart) }));
       fill(this.grid, this.#charts.map(({ view }) => view.element));
     }
   }

@@ -6,7 +6,7 @@ import { formatAge, formatBytes, formatBytesPerSecond, formatLoad, formatPercent
 const FRESH_MS = 90_000;
 const PAGE_SIZE = 50;
 
-const COLUMNS = ["Node", "CPU", "Memory", "Load 1, 5, 15 min", "Disk read, write", "File systems", "Network in, out", "Up since", "Last sample"];
+const COLUMNS = ["Node", "CPU", "Memory", "Load 1, 5, 15 min", "Disk I/O", "File systems", "Network", "Running for", "Last sample"];
 
 const ORDERS = {
   name: { title: "name", compare: (a, b) => a.node.localeCompare(b.node, "en", { numeric: true }) },
@@ -24,11 +24,6 @@ function descending(a, b) {
 
 export function isFresh(node, generatedAtMs) {
   return isKnown(node.lastSampleMs) && generatedAtMs - node.lastSampleMs <= FRESH_MS;
-}
-
-/** Two texts beside each other; when neither is known, one "no data" is enough. */
-function pair(first, second) {
-  return first === NO_DATA && second === NO_DATA ? NO_DATA : `${first}, ${second}`;
 }
 
 export class NodesTable {
@@ -128,7 +123,8 @@ export class NodesTable {
     const bars = { cpu: meter(), memory: meter(), filesystem: meter() };
     const value = () => h("span", { class: "value" });
     const sub = () => h("span", { class: "sub" });
-    const cells = { cpu: [value(), sub()], memory: [value(), sub()], load: [value()], disk: [value()], filesystem: [value(), sub()], network: [value()], uptime: [value()], last: [value()] };
+    const rates = (...names) => names.map((name) => h("span", {}, value(), " ", h("span", { class: "value-note" }, name)));
+    const cells = { cpu: [value(), sub()], memory: [value(), sub()], load: [value()], disk: rates("read", "write"), filesystem: [value(), sub()], network: rates("in", "out"), uptime: [value()], last: [value()] };
     const cell = (index, parts, bar = null) => h("td", { role: "cell", "data-label": COLUMNS[index] }, h("div", { class: "cell" }, parts, bar?.element));
     const element = h(
       "tr",
@@ -148,6 +144,7 @@ export class NodesTable {
       first.classList.toggle("unknown", text === NO_DATA);
       if (second) setText(second, subText);
     };
+    const showRates = (lines, values) => lines.forEach((line, index) => show([line.firstChild], formatBytesPerSecond(values[index])));
     return {
       element,
       update: (n) => {
@@ -165,11 +162,11 @@ export class NodesTable {
         bars.memory.update(memory);
         const loads = [n.load1, n.load5, n.load15];
         show(cells.load, loads.some(isKnown) ? loads.map(formatLoad).join("  ") : NO_DATA);
-        show(cells.disk, pair(formatBytesPerSecond(n.diskReadBytesPerSecond), formatBytesPerSecond(n.diskWriteBytesPerSecond)));
+        showRates(cells.disk, [n.diskReadBytesPerSecond, n.diskWriteBytesPerSecond]);
         const filesystem = ratioPercent(n.filesystemUsedBytes, n.filesystemSizeBytes);
         show(cells.filesystem, formatPercent(filesystem), isKnown(n.filesystemUsedBytes) ? `${formatBytes(n.filesystemUsedBytes)} of ${formatBytes(n.filesystemSizeBytes)}` : "");
         bars.filesystem.update(filesystem);
-        show(cells.network, pair(formatBytesPerSecond(n.networkReceiveBytesPerSecond), formatBytesPerSecond(n.networkTransmitBytesPerSecond)));
+        showRates(cells.network, [n.networkReceiveBytesPerSecond, n.networkTransmitBytesPerSecond]);
         show(cells.uptime, formatSpan(n.uptimeSeconds));
         show(cells.last, formatAge(n.lastSampleMs, generatedAtMs));
       },

@@ -41,7 +41,8 @@ export function overviewView(container, context, parameters) {
     bytes: tile("On disk"),
   };
   const problems = h("div", { class: "panel-body" });
-  const storage = h("dl", { class: "facts" });
+  const attention = h("section", { class: "panel attention", "aria-labelledby": "trouble-title", hidden: true }, h("div", { class: "panel-head" }, h("h2", { id: "trouble-title" }, "Needs attention")), problems);
+  const storage = h("dl", { class: "facts facts-columns" });
   const history = new NodeHistory(context);
   const nodes = new NodesTable({
     selected: parameters.get("node"),
@@ -51,14 +52,10 @@ export function overviewView(container, context, parameters) {
   fill(
     container,
     h("section", { "aria-labelledby": "figures-title" }, h("h2", { id: "figures-title", class: "visually-hidden" }, "Figures"), h("ul", { class: "tiles" }, Object.values(tiles).map((each) => each.element))),
+    attention,
     nodes.element,
     history.element,
-    h(
-      "div",
-      { class: "columns" },
-      h("section", { class: "panel", "aria-labelledby": "trouble-title" }, h("div", { class: "panel-head" }, h("h2", { id: "trouble-title" }, "Needs attention")), problems),
-      h("section", { class: "panel", "aria-labelledby": "storage-title" }, h("div", { class: "panel-head" }, h("h2", { id: "storage-title" }, "Storage")), storage),
-    ),
+    h("section", { class: "panel", "aria-labelledby": "storage-title" }, h("div", { class: "panel-head" }, h("h2", { id: "storage-title" }, "Storage and server")), storage),
   );
 
   // The first figures come by request: a socket that is refused by a proxy must not leave an empty page.
@@ -111,8 +108,13 @@ export function overviewView(container, context, parameters) {
     const key = JSON.stringify([down.map((t) => [t.target, t.instance, t.reason]), objects.map(({ object, health }) => [object.kind, object.name, health])]);
     if (key === problems.dataset.key) return;
     problems.dataset.key = key;
-    if (down.length === 0 && objects.length === 0) {
-      fill(problems, h("p", { class: "calm" }, pill("good", "Nothing"), " Every target is up and every resource is ready."));
+    attention.hidden = snapshot.objects.length === 0 && snapshot.targets.length === 0;
+    const calm = down.length === 0 && objects.length === 0;
+    attention.classList.toggle("attention-calm", calm);
+    if (calm) {
+      // A target that nobody has scraped yet is neither trouble nor well.
+      const unknown = snapshot.targets.some((target) => target.up !== true);
+      fill(problems, h("p", { class: "calm" }, pill("good", "Nothing"), unknown ? " No target is down." : " Every target is up and every resource is ready."));
       return;
     }
     const rows = [
@@ -136,8 +138,9 @@ export function overviewView(container, context, parameters) {
       ["Write-ahead log", formatBytes(facts.walBytes)],
       ["Segments", groupDigits(facts.segments)],
       ["Retention", isKnown(facts.retentionDays) ? `${facts.retentionDays} days` : NO_DATA],
+      ["Serves", context.snapshot ? [context.snapshot.server.cluster, context.snapshot.server.namespace, context.snapshot.server.policy].filter(Boolean).join(" / ") : NO_DATA],
       ["Server", context.snapshot ? `${context.snapshot.server.version}, ${context.snapshot.server.mode}` : NO_DATA],
-      ["Picture every", context.snapshot && isKnown(context.snapshot.intervalMs) ? formatSpan(context.snapshot.intervalMs / 1000) : NO_DATA],
+      ["Live figures every", context.snapshot && isKnown(context.snapshot.intervalMs) ? formatSpan(context.snapshot.intervalMs / 1000) : NO_DATA],
     ];
     for (const [label, text] of entries) {
       if (!storageValues.has(label)) {

@@ -43,7 +43,7 @@ export function targetsView(container, context, parameters) {
   const empty = h("p", { class: "empty" }, "Waiting for the first figures");
   const more = h("button", { type: "button", class: "button", hidden: true });
   const count = h("p", { class: "muted count" });
-  const filter = h("input", { type: "search", placeholder: "instance, job, reason" });
+  const filter = h("input", { type: "search", placeholder: "name or reason" });
   const stateButtons = Object.keys(STATES).map((state) => h("button", { type: "button", "aria-pressed": "false", "data-state": state }, state[0].toUpperCase() + state.slice(1)));
   const headers = COLUMNS.map((column) => {
     const button = h("button", { type: "button", class: "sort" }, column.title);
