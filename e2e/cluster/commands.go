@@ -16,7 +16,6 @@ import (
 
 	"ers.local/cluster/internal/build"
 	"ers.local/cluster/internal/cluster"
-	"ers.local/cluster/internal/image"
 	"ers.local/cluster/internal/kube"
 	"ers.local/cluster/internal/proc"
 	"ers.local/cluster/internal/provision"
@@ -24,7 +23,11 @@ import (
 
 // changing opens the cluster for a command that changes it: as root, one at a time.
 func changing(command string) (*cluster.Cluster, error) {
-	c, err := cluster.Open()
+	open := cluster.Open
+	if command == "down" {
+		open = cluster.OpenDamaged
+	}
+	c, err := open()
 	if err != nil {
 		return nil, err
 	}
@@ -67,7 +70,6 @@ func down(_ context.Context, args []string) error {
 	if _, err := flags("down", args, 0, 0, func(set *flag.FlagSet) { set.BoolVar(&keep, "keep-logs", false, "keep the folder log") }); err != nil {
 		return err
 	}
-	// Not through Open alone: a state that cannot be read must not keep down from working.
 	c, err := changing("down")
 	if err != nil {
 		return err
@@ -75,6 +77,7 @@ func down(_ context.Context, args []string) error {
 	if err := c.Down(keep); err != nil {
 		return err
 	}
+	c.Unlock()
 	c.Say("cluster %q is gone", c.Name)
 	return nil
 }
@@ -160,63 +163,6 @@ func loadImage(_ context.Context, args []string) error {
 		}
 		fmt.Printf("loaded %s in %.1f s\n", archive, time.Since(began).Seconds())
 	}
-	return nil
-}
-
-// pairs is a flag that may be given several times.
-type pairs []string
-
-func (p *pairs) String() string         { return strings.Join(*p, ",") }
-func (p *pairs) Set(value string) error { *p = append(*p, value); return nil }
-
-func makeImage(_ context.Context, args []string) error {
-	spec := image.Spec{Add: map[string]string{}, Labels: map[string]string{}}
-	var out string
-	var add, env, arguments, labels, entrypoint pairs
-	rest, err := flags("image", args, 1, 1, func(set *flag.FlagSet) {
-		set.StringVar(&spec.Repository, "repository", "", "repository (default localhost/NAME)")
-		set.StringVar(&spec.Name, "name", "", "the program's name in the image (default: the file's name)")
-		set.StringVar(&spec.Tag, "tag", "", "tag (default: from the content)")
-		set.StringVar(&spec.User, "user", image.Nobody, "UID:GID")
-		set.StringVar(&out, "o", "", "archive to write (default NAME.tar)")
-		set.Var(&entrypoint, "entrypoint", "entrypoint (default: the program); once per word")
-		set.Var(&arguments, "arg", "default argument; once per argument")
-		set.Var(&env, "env", "KEY=VALUE; may be given several times")
-		set.Var(&labels, "label", "KEY=VALUE; may be given several times")
-		set.Var(&add, "add", "SOURCE:PATH puts a file or a folder into the image; may be given several times")
-	})
-	if err != nil {
-		return err
-	}
-	spec.Binary, spec.Env, spec.Args, spec.Entrypoint = rest[0], env, arguments, entrypoint
-	for _, label := range labels {
-		key, value, ok := strings.Cut(label, "=")
-		if !ok {
-			return fmt.Errorf("--label %s: want KEY=VALUE", label)
-		}
-		spec.Labels[key] = value
-	}
-	for _, each := range add {
-		source, target, ok := strings.Cut(each, ":")
-		if !ok || !strings.HasPrefix(target, "/") {
-			return fmt.Errorf("--add %s: want SOURCE:/PATH/IN/THE/IMAGE", each)
-		}
-		spec.Add[target] = source
-	}
-	if out == "" {
-		name := spec.Name
-		if name == "" {
-			name = filepath.Base(spec.Binary)
-		}
-		out = name + ".tar"
-	}
-	built, err := image.Build(spec, out)
-	if err != nil {
-		return err
-	}
-	fmt.Printf("%s %s\n", built.Reference, built.Path)
-	say("%.1f MB: program %.1f, libraries %.1f, files %.1f", float64(built.Bytes)/1e6,
-		float64(built.Parts["program"])/1e6, float64(built.Parts["libraries"])/1e6, float64(built.Parts["files"])/1e6)
 	return nil
 }
 

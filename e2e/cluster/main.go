@@ -10,6 +10,8 @@ import (
 	"os/signal"
 	"strings"
 	"syscall"
+
+	"ers.local/cluster/internal/proc"
 )
 
 type subcommand struct {
@@ -34,7 +36,13 @@ func subcommands() []subcommand {
 		{"prepare", "", "install the Debian packages that are missing", prepare},
 		{"build", "", "build the cluster's programs and images into the cache", buildAll},
 		{"tools", "", "build kubectl and helm into the cache and print where they are", tools},
-		{"selftest", "", "prove on the running cluster that it does what it says", selftest},
+		{"selftest", "[--quick]", "prove on the running cluster that it does what it says", runSelftest},
+	}
+}
+
+func init() {
+	if len(os.Args) > 1 && os.Args[1] == "_join" {
+		proc.Pin()
 	}
 }
 
@@ -70,7 +78,7 @@ func run(ctx context.Context, args []string) error {
 	case "_provisioner":
 		return provisioner(ctx, args[1:])
 	case "_probe":
-		return probe(ctx, args[1:])
+		return runProbe(ctx, args[1:])
 	case "help", "-h", "--help":
 		usage()
 		return nil

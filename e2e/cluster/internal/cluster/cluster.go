@@ -23,12 +23,17 @@ type Cluster struct {
 	WithRegistry bool // whether a registry runs beside it
 	Say          func(format string, args ...any)
 
-	began time.Time
-	lock  *os.File
+	damaged bool
+	lock    *os.File
 }
 
 // Open finds the cluster that the environment names.
-func Open() (*Cluster, error) {
+func Open() (*Cluster, error) { return open(false) }
+
+// OpenDamaged is Open for down, which has to work on a state folder that cannot be read any more.
+func OpenDamaged() (*Cluster, error) { return open(true) }
+
+func open(damaged bool) (*Cluster, error) {
 	name := os.Getenv("ERS_CLUSTER")
 	if name == "" {
 		name = "ers"
@@ -38,14 +43,14 @@ func Open() (*Cluster, error) {
 		return nil, err
 	}
 	l, _, err = l.Load()
-	if err != nil {
+	if err != nil && !(damaged && errors.Is(err, layout.ErrDamaged)) {
 		return nil, err
 	}
 	began := time.Now()
 	say := func(format string, args ...any) {
 		fmt.Printf("%6.1f s  %s\n", time.Since(began).Seconds(), fmt.Sprintf(format, args...))
 	}
-	return &Cluster{Layout: l, Say: say, began: began, Simulated: -1}, nil
+	return &Cluster{Layout: l, Say: say, Simulated: -1, damaged: damaged}, nil
 }
 
 // ErrNeedsRoot is what an ordinary user gets.
@@ -74,31 +79,60 @@ func (c *Cluster) NeedRoot(command string) error {
 	return fmt.Errorf("ers-cluster %s %w; run: sudo %s %s %s", command, ErrNeedsRoot, strings.Join(env, " "), self, command)
 }
 
+// lockDir is outside of the state folder, which down deletes.
+const lockDir = "/run/ers-cluster"
+
+func (c *Cluster) lockPath() string { return lockDir + "/" + c.Netns() + ".lock" }
+
 // Lock keeps two commands from changing the cluster at the same time.
 func (c *Cluster) Lock() error {
-	if err := os.MkdirAll(c.lockDir(), 0o755); err != nil {
-		return err
-	}
-	// Beside the state folder and not in it: down deletes that.
-	file, err := os.OpenFile(c.lockDir()+"/"+c.Netns()+".lock", os.O_CREATE|os.O_RDWR, 0o644)
-	if err != nil {
-		return err
-	}
-	if err := syscall.Flock(int(file.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
-		c.Say("another ers-cluster command works on %q; waiting for it", c.Name)
-		if err := syscall.Flock(int(file.Fd()), syscall.LOCK_EX); err != nil {
+	for {
+		if err := os.MkdirAll(lockDir, 0o755); err != nil {
 			return err
 		}
+		file, err := os.OpenFile(c.lockPath(), os.O_CREATE|os.O_RDWR, 0o644)
+		if errors.Is(err, os.ErrNotExist) {
+			continue // a down has just removed the folder
+		}
+		if err != nil {
+			return err
+		}
+		if err := syscall.Flock(int(file.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+			c.Say("another ers-cluster command works on %q; waiting for it", c.Name)
+			if err := syscall.Flock(int(file.Fd()), syscall.LOCK_EX); err != nil {
+				return err
+			}
+		}
+		// The file that was waited for may have been removed by a down meanwhile; then it guards nothing.
+		mine, err := file.Stat()
+		if err != nil {
+			return err
+		}
+		if there, err := os.Stat(c.lockPath()); err == nil && os.SameFile(mine, there) {
+			c.lock = file
+			break
+		}
+		file.Close()
 	}
-	c.lock = file
 	loaded, _, err := c.Load()
+	if c.damaged && errors.Is(err, layout.ErrDamaged) {
+		return nil
+	}
 	if err == nil {
 		c.Layout = loaded
 	}
 	return err
 }
 
-func (c *Cluster) lockDir() string { return "/run/ers-cluster" }
+// Unlock removes the lock's file too: nothing of the cluster stays.
+func (c *Cluster) Unlock() {
+	if c.lock != nil {
+		_ = os.Remove(c.lockPath())
+		_ = syscall.Rmdir(lockDir)
+		_ = c.lock.Close()
+		c.lock = nil
+	}
+}
 
 // Admin is the administrator's client.
 func (c *Cluster) Admin() (*kube.Client, error) {

@@ -1,6 +1,10 @@
 package cluster
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"os"
 	"path/filepath"
 
 	"ers.local/cluster/internal/build"
@@ -19,9 +23,10 @@ type Programs struct {
 type Component struct {
 	Name    string
 	Command func(c *Cluster, p Programs) []string
-	Host    bool   // in the host's namespaces
-	Mounts  bool   // in the cluster's mount namespace
-	Probe   string // what answers 200 when it is healthy; see health.go
+	Host    bool     // in the host's namespaces
+	Mounts  bool     // in the cluster's mount namespace
+	Probe   string   // what answers 200 when it is healthy; see health.go
+	Files   []string // what it reads at its start, below the state folder
 	Wanted  func(c *Cluster) bool
 }
 
@@ -29,12 +34,12 @@ type Component struct {
 func Components() []Component {
 	return []Component{
 		{Name: "etcd", Command: etcd, Probe: "http://127.0.0.1:2381/health"},
-		{Name: "containerd", Command: containerd, Mounts: true, Probe: "containerd"},
-		{Name: "kube-apiserver", Command: apiserver, Probe: "/readyz"},
+		{Name: "containerd", Command: containerd, Mounts: true, Probe: "containerd", Files: []string{"conf/containerd.toml", "cni/10-bridge.conflist"}},
+		{Name: "kube-apiserver", Command: apiserver, Probe: "/readyz", Files: []string{"conf/audit-policy.yaml", "conf/encryption.yaml"}},
 		{Name: "kube-controller-manager", Command: controllerManager, Probe: "https://127.0.0.1:10257/healthz"},
 		{Name: "kube-scheduler", Command: scheduler, Probe: "https://127.0.0.1:10259/healthz"},
-		{Name: "kubelet", Command: kubelet, Mounts: true, Probe: "http://127.0.0.1:10248/healthz"},
-		{Name: "kube-proxy", Command: proxy, Probe: "http://127.0.0.1:10256/livez"},
+		{Name: "kubelet", Command: kubelet, Mounts: true, Probe: "http://127.0.0.1:10248/healthz", Files: []string{"conf/kubelet.yaml"}},
+		{Name: "kube-proxy", Command: proxy, Probe: "http://127.0.0.1:10256/livez", Files: []string{"conf/proxy.yaml"}},
 		{Name: "provisioner", Command: provisioner, Mounts: true, Probe: "http://127.0.0.1:10290/healthz"},
 		{Name: "simulator", Command: simulator, Probe: "http://127.0.0.1:10247/healthz", Wanted: func(c *Cluster) bool { return c.Simulated > 0 }},
 		{Name: "registry", Command: registry, Host: true, Probe: "registry", Wanted: func(c *Cluster) bool { return c.WithRegistry }},
@@ -47,6 +52,17 @@ func (c *Cluster) spec(component Component, p Programs) proc.Spec {
 	spec := proc.Spec{
 		Component: component.Name, Command: component.Command(c, p),
 		Log: c.File("log", component.Name+".log"), Cgroup: c.systemCgroup(),
+	}
+	if len(component.Files) > 0 {
+		digest := sha256.New()
+		for _, file := range component.Files {
+			data, err := os.ReadFile(c.File(file))
+			if err != nil {
+				data = []byte(err.Error())
+			}
+			fmt.Fprintf(digest, "%s %d\n%s", file, len(data), data)
+		}
+		spec.Config = hex.EncodeToString(digest.Sum(nil))
 	}
 	if !component.Host {
 		spec.Netns = c.NetnsPath()
@@ -115,7 +131,9 @@ func containerd(c *Cluster, _ Programs) []string {
 
 func kubelet(c *Cluster, p Programs) []string {
 	return []string{p.Kubernetes, "kubelet", "--config", c.File("conf", "kubelet.yaml"), "--kubeconfig", c.File("conf", "kubelet.kubeconfig"),
-		"--hostname-override", c.Node(), "--node-ip", c.NodeIP(), "--root-dir", c.File("kubelet"), "--cert-dir", c.File("kubelet", "pki")}
+		"--hostname-override", c.Node(), "--node-ip", c.NodeIP(), "--root-dir", c.File("kubelet"), "--cert-dir", c.File("kubelet", "pki"),
+		// Without it cAdvisor looks in containerd's usual place, and its metrics lack the names of pods.
+		"--containerd", c.Containerd()}
 }
 
 func proxy(c *Cluster, p Programs) []string {

@@ -7,7 +7,6 @@ import (
 	"net"
 	"os"
 	"path/filepath"
-	"regexp"
 	"sort"
 	"strings"
 	"time"
@@ -19,19 +18,26 @@ import (
 // endAll ends every process of the cluster: those that are recorded, kindly, then whatever is left in its control group (containers,
 // their shims, and processes whose record was lost).
 func (c *Cluster) endAll() error {
+	const patience = 2 * time.Second
+	problems := make(chan error)
 	components := Components()
-	for i := len(components) - 1; i >= 0; i-- {
-		if record, ok := proc.Read(c.runDir(), components[i].Name); ok {
-			if components[i].Name == "containerd" {
-				// Shims outlive containerd on purpose. They go first, so that containerd can tidy up after them.
-				_ = proc.EndCgroup(c.Cgroup()+"/kubepods", 5*time.Second)
+	for _, component := range components {
+		go func() {
+			record, ok := proc.Read(c.runDir(), component.Name)
+			if !ok {
+				problems <- nil
+				return
 			}
-			if err := record.End(5 * time.Second); err != nil {
-				return err
-			}
-		}
+			problems <- record.End(patience)
+		}()
 	}
-	return proc.EndCgroup(c.Cgroup(), 15*time.Second)
+	var all []error
+	for range components {
+		all = append(all, <-problems)
+	}
+	// Shims and containers outlive containerd on purpose.
+	all = append(all, proc.EndCgroup(c.Cgroup(), 15*time.Second))
+	return errors.Join(all...)
 }
 
 // Down removes every trace. It looks at what is there and not at what should be, so it works after any accident.
@@ -43,7 +49,6 @@ func (c *Cluster) Down(keepLogs bool) error {
 		}
 	}
 	note(c.endAll())
-	c.removeOutside()
 	for _, mount := range c.ownMounts() {
 		if err := unix.Unmount(mount, unix.MNT_DETACH); err != nil && !errors.Is(err, unix.EINVAL) && !errors.Is(err, unix.ENOENT) {
 			note(fmt.Errorf("unmount %s: %w", mount, err))
@@ -57,41 +62,11 @@ func (c *Cluster) Down(keepLogs bool) error {
 	}
 	note(c.removeInterfaces())
 	note(proc.RemoveCgroup(c.Cgroup()))
+	removeFixedFolders()
 	if len(problems) > 0 {
 		return fmt.Errorf("the cluster %q is not all gone; run ers-cluster down again: %w", c.Name, errors.Join(problems...))
 	}
 	return c.removeState(keepLogs)
-}
-
-// removeOutside removes what containerd, its network plugins and the kubelet leave in fixed places of the machine.
-func (c *Cluster) removeOutside() {
-	addresses, _ := filepath.Glob(c.File("containerd-run", "io.containerd.runtime.v2.task", "*", "*", "address"))
-	for _, file := range addresses {
-		data, err := os.ReadFile(file)
-		if path, ok := strings.CutPrefix(strings.TrimSpace(string(data)), "unix://"); err == nil && ok && strings.HasPrefix(path, "/run/containerd/s/") {
-			_ = os.Remove(path)
-		}
-	}
-	result := regexp.MustCompile(`^` + regexp.QuoteMeta(c.CNIName()) + `-[0-9a-f]{64}-[a-z0-9]+$`)
-	for _, dir := range []string{"/var/lib/cni/results", "/var/lib/cni/cache/results"} {
-		entries, _ := os.ReadDir(dir)
-		for _, entry := range entries {
-			if result.MatchString(entry.Name()) {
-				_ = os.Remove(filepath.Join(dir, entry.Name()))
-			}
-		}
-	}
-	links, _ := os.ReadDir("/var/log/containers")
-	for _, link := range links {
-		path := filepath.Join("/var/log/containers", link.Name())
-		if target, err := os.Readlink(path); err == nil && strings.HasPrefix(target, c.State+"/") {
-			_ = os.Remove(path)
-		}
-	}
-	// Empty folders that no other cluster uses.
-	for _, dir := range []string{"/var/log/containers", "/var/lib/cni/results", "/var/lib/cni/cache/results", "/var/lib/cni/cache", "/run/containerd/s"} {
-		_ = unix.Rmdir(dir)
-	}
 }
 
 // ownMounts is what is mounted in the state folder, the deepest first.

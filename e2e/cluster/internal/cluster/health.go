@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
-	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -13,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"ers.local/cluster/internal/kube"
 	"ers.local/cluster/internal/proc"
 )
 
@@ -100,9 +100,13 @@ func tail(path string, lines int) string {
 	return "    " + strings.Join(all[max(0, len(all)-lines):], "\n    ")
 }
 
-type condition struct{ Type, Status, Message string }
+type condition struct {
+	Type, Status, Message string
+	LastHeartbeatTime     time.Time
+}
 
 // nodeReady reads the node's condition and checks that the kubelet has renewed its lease, because a dead kubelet's last word was Ready.
+// A new node makes its lease ten seconds after its first status, which counts until then.
 func (c *Cluster) nodeReady(ctx context.Context) error {
 	client, err := c.Admin()
 	if err != nil {
@@ -114,25 +118,33 @@ func (c *Cluster) nodeReady(ctx context.Context) error {
 	if err := client.Get(ctx, "/api/v1/nodes/"+c.Node(), &node); err != nil {
 		return err
 	}
+	ready := condition{Message: "no Ready condition yet"}
+	for _, condition := range node.Status.Conditions {
+		if condition.Type == "Ready" {
+			ready = condition
+		}
+	}
+	if ready.Status != "True" {
+		return fmt.Errorf("not Ready: %s", ready.Message)
+	}
+	heard := ready.LastHeartbeatTime
 	var lease struct {
 		Spec struct{ RenewTime time.Time }
 	}
-	if err := client.Get(ctx, "/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases/"+c.Node(), &lease); err != nil {
+	err = client.Get(ctx, "/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases/"+c.Node(), &lease)
+	if err == nil {
+		heard = lease.Spec.RenewTime
+	} else if !kube.IsCode(err, http.StatusNotFound) {
 		return err
 	}
-	if age := time.Since(lease.Spec.RenewTime); age > 40*time.Second {
-		return fmt.Errorf("the kubelet has not renewed its lease for %s", age.Round(time.Second))
+	if age := time.Since(heard); age > nodeSilence {
+		return fmt.Errorf("the kubelet was not heard of for %s", age.Round(time.Second))
 	}
-	for _, condition := range node.Status.Conditions {
-		if condition.Type == "Ready" {
-			if condition.Status == "True" {
-				return nil
-			}
-			return fmt.Errorf("not Ready: %s", condition.Message)
-		}
-	}
-	return errors.New("no Ready condition yet")
+	return nil
 }
+
+// nodeSilence is the lease's duration, as in kubelet.yaml.
+const nodeSilence = 40 * time.Second
 
 func (c *Cluster) dnsReady(ctx context.Context) error {
 	client, err := c.Admin()

@@ -153,7 +153,61 @@ func (c *Cluster) mountNamespace() error {
 	if err := command("unshare", "--mount="+file, "--propagation", "slave", "true"); err != nil {
 		return err
 	}
-	return command("nsenter", "--mount="+file, "--", "mount", "--make-rshared", "/")
+	if err := command("nsenter", "--mount="+file, "--", "mount", "--make-rshared", "/"); err != nil {
+		return err
+	}
+	return c.ownFolders()
+}
+
+// fixedFolders is where containerd, its network plugins and the kubelet keep things whatever they are told. Inside the mount namespace a
+// folder of the state lies over each, so that clusters do not share them and nothing is left in them.
+var fixedFolders = []string{"/var/lib/kubelet", "/var/lib/cni", "/run/containerd", "/var/log/containers"}
+
+func (c *Cluster) ownFolders() error {
+	for _, dir := range fixedFolders {
+		if !exists(dir) {
+			if err := os.MkdirAll(madeDir, 0o755); err != nil {
+				return err
+			}
+			if err := os.WriteFile(madeMarker(dir), nil, 0o644); err != nil {
+				return err
+			}
+			if err := os.MkdirAll(dir, 0o755); err != nil {
+				return err
+			}
+		}
+		own := c.File("fixed", dir)
+		if err := os.MkdirAll(own, 0o755); err != nil {
+			return err
+		}
+		if err := command("nsenter", "--mount="+c.MountNs(), "--", "mount", "--bind", own, dir); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// madeDir remembers which of the fixed folders this tool has made. The last cluster's down removes them: removing a folder takes away
+// what other mount namespaces have mounted on it.
+const madeDir = lockDir + "/made"
+
+func madeMarker(dir string) string {
+	return filepath.Join(madeDir, strings.ReplaceAll(strings.TrimPrefix(dir, "/"), "/", "-"))
+}
+
+func removeFixedFolders() {
+	for _, root := range proc.Hierarchies() {
+		if others, _ := filepath.Glob(filepath.Join(root, layout.CgroupPrefix+"*")); len(others) > 0 {
+			return
+		}
+	}
+	for _, dir := range fixedFolders {
+		if exists(madeMarker(dir)) {
+			_ = unix.Rmdir(dir)
+			_ = os.Remove(madeMarker(dir))
+		}
+	}
+	_ = unix.Rmdir(madeDir)
 }
 
 func isMount(path string) bool {

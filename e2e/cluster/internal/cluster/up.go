@@ -69,6 +69,9 @@ func (c *Cluster) Up(ctx context.Context) error {
 			return err
 		}
 		c.Simulated, c.WithRegistry = simulated, registry
+		if programs, err = c.programs(); err != nil {
+			return err
+		}
 		start = time.Now()
 		err = c.start(ctx, programs)
 	}
@@ -207,7 +210,7 @@ func (c *Cluster) startComponents(ctx context.Context, programs Programs, hadNod
 func (c *Cluster) ensure(component Component, programs Programs) error {
 	spec := c.spec(component, programs)
 	if record, ok := proc.Read(c.runDir(), component.Name); ok && record.Alive() {
-		if strings.Join(record.Command, "\x00") == strings.Join(spec.Command, "\x00") {
+		if record.Same(spec) {
 			return nil
 		}
 		c.Say("%s runs with other settings: restarting it", component.Name)
@@ -230,7 +233,7 @@ func (c *Cluster) current() bool {
 			continue
 		}
 		record, ok := proc.Read(c.runDir(), component.Name)
-		if !ok || strings.Join(record.Command, "\x00") != strings.Join(component.Command(c, programs), "\x00") {
+		if !ok || !record.Same(c.spec(component, programs)) {
 			return false
 		}
 	}

@@ -248,7 +248,10 @@ func layer(files map[string]file) ([]byte, error) {
 			return nil, err
 		}
 	}
-	return out.Bytes(), w.Close()
+	if err := w.Close(); err != nil {
+		return nil, err
+	}
+	return out.Bytes(), nil
 }
 
 // Manifest is an entry of a docker-archive's manifest.json.

@@ -18,6 +18,12 @@ const Slots = 32
 // maxStatePath keeps the sockets below the state folder under the 108 bytes that a unix socket address may have.
 const maxStatePath = 64
 
+// ErrDamaged is a state folder that was written by something else, or not to its end.
+var ErrDamaged = errors.New("cannot be read: run ers-cluster down, then up")
+
+// Links holds the link of every slot.
+var Links = netip.MustParsePrefix("192.168.231.0/24")
+
 var validName = regexp.MustCompile(`^[a-z]([-a-z0-9]{0,14}[a-z0-9])?$`)
 
 // Layout is one cluster's names, addresses and paths.
@@ -73,13 +79,13 @@ func (l Layout) Load() (Layout, bool, error) {
 	}
 	var saved Layout
 	if err := json.Unmarshal(data, &saved); err != nil {
-		return l, false, fmt.Errorf("%s: %w (ers-cluster down removes it)", l.File("cluster.json"), err)
+		return l, false, fmt.Errorf("%s: %w (%w)", l.File("cluster.json"), ErrDamaged, err)
 	}
 	if saved.Name != l.Name {
 		return l, false, fmt.Errorf("the state folder %s belongs to the cluster %q, not to %q: set ERS_CLUSTER_STATE or ERS_CLUSTER", l.State, saved.Name, l.Name)
 	}
 	if saved.Slot < 0 || saved.Slot >= Slots {
-		return l, false, fmt.Errorf("%s: slot %d is outside 0..%d (ers-cluster down removes it)", l.File("cluster.json"), saved.Slot, Slots-1)
+		return l, false, fmt.Errorf("%s: %w (slot %d is outside 0..%d)", l.File("cluster.json"), ErrDamaged, saved.Slot, Slots-1)
 	}
 	saved.State = l.State
 	return saved, true, nil
@@ -143,9 +149,12 @@ func (l Layout) NetnsPath() string { return "/run/netns/" + l.Netns() }
 func (l Layout) MountNs() string { return l.File("ns", "mnt") }
 
 // Cgroup is the name of the cluster's control group below every hierarchy's root.
-func (l Layout) Cgroup() string { return "ers-cluster-" + l.Name }
+func (l Layout) Cgroup() string { return CgroupPrefix + l.Name }
 
-// CNIName is the name of the pod network. No hyphen follows it in a way that another cluster's name could continue.
+// CgroupPrefix begins the control group of every cluster.
+const CgroupPrefix = "ers-cluster-"
+
+// CNIName is the name of the pod network.
 func (l Layout) CNIName() string { return "ers-cluster." + l.Name }
 
 // HostIf and NodeIf are the two ends of the veth pair.

@@ -9,6 +9,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -22,6 +24,7 @@ type Record struct {
 	Start     uint64   `json:"start"` // clock ticks since boot, field 22 of /proc/PID/stat
 	Boot      string   `json:"boot"`
 	Command   []string `json:"command"`
+	Config    string   `json:"config"`  // digest of the files that it was started with
 	Stopped   bool     `json:"stopped"` // by `ers-cluster stop`
 }
 
@@ -29,7 +32,7 @@ type Record struct {
 type Spec struct {
 	Component string
 	Command   []string
-	Env       []string
+	Config    string // digest of the files that it reads
 	Log       string
 	Netns     string // file of the network namespace; empty: the host's
 	MountNs   string // file of the mount namespace; empty: the host's
@@ -69,7 +72,7 @@ func Launch(dir string, spec Spec) (Record, error) {
 	}
 	cmd := exec.Command(self, append(args, spec.Command...)...)
 	cmd.Dir, cmd.Stdout, cmd.Stderr = "/", log, log
-	cmd.Env = append([]string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root"}, spec.Env...)
+	cmd.Env = []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root"}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	if err := cmd.Start(); err != nil {
 		return Record{}, fmt.Errorf("start %s: %w", spec.Component, err)
@@ -82,11 +85,15 @@ func Launch(dir string, spec Spec) (Record, error) {
 	if err != nil {
 		return Record{}, fmt.Errorf("%s ended at once; its log is %s", spec.Component, spec.Log)
 	}
-	record := Record{Component: spec.Component, PID: cmd.Process.Pid, Start: start, Boot: boot, Command: spec.Command}
+	record := Record{Component: spec.Component, PID: cmd.Process.Pid, Start: start, Boot: boot, Command: spec.Command, Config: spec.Config}
 	// Collected here while this command lives, by the init process afterwards.
 	go func() { _ = cmd.Wait() }()
 	return record, record.Save(dir)
 }
+
+// Pin keeps the caller on the first thread of the program; call it from an init function before Join. A program that another thread turns
+// into the command looks dead for a moment.
+func Pin() { runtime.LockOSThread() }
 
 // Join puts this process into the cgroup of every mounted hierarchy and becomes the given command.
 func Join(cgroup string, command []string) error {
@@ -105,6 +112,11 @@ func Join(cgroup string, command []string) error {
 		return err
 	}
 	return syscall.Exec(path, command, os.Environ())
+}
+
+// Same says whether the process was started as spec would start it.
+func (r Record) Same(spec Spec) bool {
+	return slices.Equal(r.Command, spec.Command) && r.Config == spec.Config
 }
 
 // Save writes the record into dir, whole or not at all.
