@@ -12,5 +12,5 @@ pub use agent::{agent_config, cluster_destination};
 pub use hash::{HASH_LENGTH, canonical_json, config_hash};
 pub use server::{
     CERTIFICATE_DIR, ListenConfig, Mode, Place, PlanError, SERVER_CONFIG_VERSION, ServerConfig, ServerLimits,
-    StorageConfig, TlsConfig, server_config,
+    StorageConfig, TlsConfig, server_config, tenant_id,
 };

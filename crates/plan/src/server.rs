@@ -6,6 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use ers_crds::validate::{ServerSettings, StorageSettings, ValidatedReportPolicy};
 use ers_model::names;
 use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
 /// Version of this format; a server refuses any other.
@@ -25,7 +26,7 @@ pub struct ServerConfig {
     pub namespace: String,
     /// Name of the ReportPolicy.
     pub policy: String,
-    /// The ReportPolicy's uid: the tenant of every row and every sample, and the mark by which a volume is known again.
+    /// [`tenant_id`]: the tenant of every row and every sample, and the mark by which a volume is known again.
     pub tenant: Uuid,
     /// Label `cluster` of every series.
     pub cluster: String,
@@ -135,16 +136,25 @@ impl Place {
 
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PlanError {
-    #[error("ReportPolicy {namespace}/{name} has no uid yet, so it has no tenant")]
-    NoUid { namespace: String, name: String },
-    #[error("uid {uid:?} of ReportPolicy {namespace}/{name} is no UUID")]
-    UidIsNoUuid {
-        namespace: String,
-        name: String,
-        uid: String,
-        #[source]
-        source: uuid::Error,
-    },
+    #[error("ReportPolicy {name:?} has no namespace yet, so it has no tenant")]
+    NoNamespace { name: String },
+}
+
+/// Identity of a policy's data. Made of the names, not of the object's uid: a policy that is deleted and made anew under the
+/// same name in the same cluster finds its volume again, and a volume of any other policy is refused.
+///
+/// A UUID of version 8: the first 128 bits of the SHA-256 of the three names, each ended by a zero byte.
+pub fn tenant_id(cluster: &str, namespace: &str, policy: &str) -> Uuid {
+    let mut hash = Sha256::new();
+    hash.update(b"ers/tenant/v1\0");
+    for name in [cluster, namespace, policy] {
+        hash.update(name.as_bytes());
+        hash.update([0]);
+    }
+    let digest = hash.finalize();
+    let mut bytes = [0_u8; 16];
+    bytes.copy_from_slice(&digest[..16]);
+    uuid::Builder::from_custom_bytes(bytes).into_uuid()
 }
 
 /// The boot settings of a policy's server, with their hash.
@@ -155,13 +165,10 @@ pub fn server_config(policy: &ValidatedReportPolicy, place: &Place) -> Result<Se
     let StorageSettings { size: _, size_bytes, storage_class_name: _, retention_days, on_delete: _ } = storage;
     let Place { mode, cluster, region, listen, certificate_dir, further_names } = place;
     let (namespace, name) = (identity.namespace.clone(), identity.name.clone());
-    let tenant = match &identity.uid {
-        None => return Err(PlanError::NoUid { namespace, name }),
-        Some(uid) => match Uuid::parse_str(uid) {
-            Ok(tenant) => tenant,
-            Err(source) => return Err(PlanError::UidIsNoUuid { namespace, name, uid: uid.clone(), source }),
-        },
-    };
+    if namespace.is_empty() {
+        return Err(PlanError::NoNamespace { name });
+    }
+    let tenant = tenant_id(cluster, &namespace, &name);
     let mut certificate_names = match mode {
         Mode::Kubernetes => service_names(&namespace, &name),
         Mode::Standalone => Vec::new(),
@@ -200,4 +207,18 @@ fn service_names(namespace: &str, policy: &str) -> Vec<String> {
         "127.0.0.1".to_string(),
         "::1".to_string(),
     ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Volumes carry it: it must never change.
+    #[test]
+    fn a_tenant_is_known_by_its_names_for_ever() {
+        let tenant = tenant_id("local", "demo", "reporting");
+        assert_eq!(tenant.to_string(), "ed886700-cb85-8591-af6a-91d0253ce5d7");
+        assert_ne!(tenant, tenant_id("local", "demo", "reporting2"));
+        assert_ne!(tenant_id("a", "bc", "d"), tenant_id("ab", "c", "d"));
+    }
 }
