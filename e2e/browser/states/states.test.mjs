@@ -45,7 +45,8 @@ describe("the page in rare states", { timeout: 240_000 }, () => {
         const values = await row.locator(".value").allTextContents();
         assert.ok(values.length >= 9);
         assert.deepEqual([...new Set(values)], ["no data"]);
-        assert.doesNotMatch(await page.locator("main").innerText(), /\b0 (B|%|s)\b/);
+        assert.doesNotMatch(await page.locator("main").innerText(), /(^|\s)0( ?(B|KiB|%|s|/s)|$)/m);
+        assert.match(await page.locator(".tiles").innerText(), /Samples stored\s+no data/);
       },
     }));
 

@@ -93,3 +93,9 @@ test("every chart of a node asks only for that node and continues from the live 
     }
   }
 });
+
+test("a list of tokens is read to its end", async () => {
+  const { api, calls } = apiWith([json(200, { items: [{ id: "a" }], nextCursor: "a" }), json(200, { items: [{ id: "b" }], nextCursor: null })]);
+  assert.deepEqual(await api.tokens(), [{ id: "a" }, { id: "b" }]);
+  assert.equal(calls[1].address, "/ers/v1/tokens?limit=500&cursor=a");
+});

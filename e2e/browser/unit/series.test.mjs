@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { IngestRate } from "../../../crates/server/web/assets/ingest-rate.js";
 import { appendPoint, binaryAxis, chooseStep, pointsOf, seriesName, summarize, thinOut, timeTicks, withGaps } from "../../../crates/server/web/assets/series.js";
 
 test("an outage becomes a gap and not a line", () => {
@@ -65,4 +66,18 @@ test("axes for bytes have whole ticks", () => {
     const { max, step } = binaryAxis(highest);
     assert.ok(max >= highest && max / step <= 6 && Number.isInteger(max / step), String(highest));
   }
+});
+
+test("the rate of ingestion is known from the second message and starts anew after a restart", () => {
+  const rate = new IngestRate();
+  assert.equal(rate.add(0, 1_000), null);
+  assert.equal(rate.add(5_000, 1_000), 0);
+  assert.equal(rate.add(10_000, 2_000), 100);
+  assert.equal(rate.add(10_000, 2_000), 100, "the same message again changes nothing");
+  for (let second = 15; second <= 120; second += 5) rate.add(second * 1000, 2_000);
+  assert.equal(rate.add(125_000, 8_000), 100, "only the last minute counts");
+  assert.equal(rate.add(130_000, 50), null);
+  assert.equal(rate.add(135_000, 100), 10);
+  assert.equal(rate.add(140_000, null), null);
+  assert.equal(rate.add(145_000, 100), null);
 });

@@ -12,7 +12,7 @@ test("vendored files are what VENDORED.md says, with their licence", () => {
   const rows = [...read("VENDORED.md").matchAll(/^\| `([^`]+)` .*`([0-9a-f]{64})` \|$/gm)];
   assert.equal(rows.length, readdirSync(`${web}assets/vendor`).filter((name) => name.endsWith(".js")).length);
   for (const [, name, sum] of rows) assert.equal(createHash("sha256").update(readFileSync(web + name)).digest("hex"), sum, name);
-  assert.match(read("assets/vendor/chart-LICENSE.md"), /Permission is hereby granted/);
+  assert.match(read("assets/vendor/chart-LICENSE.txt"), /Permission is hereby granted/);
 });
 
 test("no own file names another host, writes markup from text or an inline style", () => {

@@ -70,8 +70,16 @@ export class Api {
     return this.#json("GET", "/ers/v1/objects", { signal });
   }
 
-  tokens(signal) {
-    return this.#json("GET", "/ers/v1/tokens", { signal });
+  /** All tokens: people look for one by name, so all pages of the list are fetched. */
+  async tokens(signal) {
+    const items = [];
+    let cursor = null;
+    do {
+      const page = await this.#json("GET", `/ers/v1/tokens?${pageQuery(cursor, 500)}`, { signal });
+      items.push(...page.items);
+      cursor = page.nextCursor ?? null;
+    } while (cursor !== null);
+    return items;
   }
 
   createToken(token) {
@@ -83,9 +91,7 @@ export class Api {
   }
 
   audit({ cursor = null, limit = 50, signal } = {}) {
-    const query = new URLSearchParams({ limit: String(limit) });
-    if (cursor !== null) query.set("cursor", cursor);
-    return this.#json("GET", `/ers/v1/audit?${query}`, { signal });
+    return this.#json("GET", `/ers/v1/audit?${pageQuery(cursor, limit)}`, { signal });
   }
 
   // --- Prometheus' API: the `data` of a success, with the warnings beside it ---
@@ -166,6 +172,10 @@ export class Api {
       requestId: answer?.requestId ?? null,
     });
   }
+}
+
+function pageQuery(cursor, limit) {
+  return new URLSearchParams({ limit: String(limit), ...(cursor === null ? {} : { cursor }) });
 }
 
 async function readJson(response) {

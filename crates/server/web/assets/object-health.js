@@ -46,7 +46,7 @@ export function objectHealth(object) {
     if (degraded?.status === "True") return { level: "warn", word: "Degraded", sentence: degraded.message || degraded.reason || "" };
     return { level: "good", word: "Ready", sentence: ready.message || "" };
   }
-  return { level: "unknown", word: ready ? "Progressing" : "Unknown", sentence: ready?.message || "No condition has been written yet." };
+  return { level: "unknown", word: ready ? "Progressing" : "Unknown", sentence: ready ? ready.message || ready.reason || "" : "No condition has been written yet." };
 }
 
 /** Generations in words: what is wanted, what was judged, what is in force. */

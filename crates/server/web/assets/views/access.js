@@ -49,15 +49,14 @@ function sessionPanel({ user, session }) {
 function tokensPanel({ api }, signal) {
   const failure = failureNotice();
   const list = h("div", {}, h("p", { class: "empty" }, "Loading"));
-  const name = h("input", { id: "token-name", maxlength: "63", autocomplete: "off", "aria-describedby": "token-name-hint" });
+  const name = h("input", { id: "token-name", maxlength: "100", autocomplete: "off", "aria-describedby": "token-name-hint" });
   const lifetime = h("select", { id: "token-lifetime" }, LIFETIMES.map(([days, title]) => h("option", { value: days ?? "", selected: days === 90 }, title)));
   const scopes = SCOPES.map(([scope, title, hint]) => ({ scope, box: h("input", { type: "checkbox", value: scope, checked: scope === "read" }), title, hint }));
   const create = h("button", { type: "submit", class: "button button-primary" }, "Create token");
 
   async function load() {
     try {
-      const { items } = await api.tokens(signal);
-      draw(items);
+      draw(await api.tokens(signal));
     } catch (error) {
       if (signal.aborted) return;
       form.hidden = error.status === 403;

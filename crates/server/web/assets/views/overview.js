@@ -1,6 +1,7 @@
 // The first picture: figures of the whole, the nodes, the past of one node, what is in trouble, the storage.
 import { fill, h, pill, setAttribute, setText } from "../dom.js";
 import { formatBytes, formatCount, formatSpan, groupDigits, isKnown, NO_DATA } from "../format.js";
+import { IngestRate } from "../ingest-rate.js";
 import { byTrouble } from "../object-health.js";
 import { routeHash } from "../router.js";
 import { NodeHistory } from "./node-history.js";
@@ -21,14 +22,6 @@ function tile(label, href = null) {
       setAttribute(element, "data-level", level);
     },
   };
-}
-
-/** Samples per second between two snapshots; null until there are two, and across a restart that set the counter back. */
-export function ingestRate(previous, snapshot) {
-  if (!previous) return null;
-  const seconds = (snapshot.generatedAtMs - previous.generatedAtMs) / 1000;
-  const samples = snapshot.storage?.samplesIngestedTotal - previous.storage?.samplesIngestedTotal;
-  return seconds > 0 && samples >= 0 ? samples / seconds : null;
 }
 
 export function overviewView(container, context, parameters) {
@@ -60,7 +53,7 @@ export function overviewView(container, context, parameters) {
 
   // The first figures come by request: a socket that is refused by a proxy must not leave an empty page.
   const abort = new AbortController();
-  let previous = null;
+  const ingestRate = new IngestRate();
   if (context.snapshot === null) {
     context.api.overview(abort.signal).then(
       (snapshot) => {
@@ -78,7 +71,6 @@ export function overviewView(container, context, parameters) {
     showTiles(snapshot);
     showProblems(snapshot);
     showStorage(snapshot.storage ?? {});
-    if (previous === null || previous.generatedAtMs !== snapshot.generatedAtMs) previous = snapshot;
   }
 
   function showTiles(snapshot) {
@@ -94,10 +86,8 @@ export function overviewView(container, context, parameters) {
     const broken = judged.filter(({ health }) => health.level === "bad").length;
     tiles.resources.show(`${ready} / ${judged.length}`, broken > 0 ? `${broken} not ready` : ready < judged.length ? "some still progress" : "policies and targets", broken > 0 ? "bad" : ready < judged.length ? "warn" : null);
     const facts = snapshot.storage ?? {};
-    const rate = ingestRate(previous, snapshot);
-    if (rate !== null || previous === null) {
-      tiles.ingest.show(rate === null ? formatCount(facts.samplesIngestedTotal) : `${formatCount(Math.round(rate))}/s`, rate === null ? "since the start" : `${formatCount(facts.samplesIngestedTotal)} since the start`);
-    }
+    const rate = ingestRate.add(snapshot.generatedAtMs, facts.samplesIngestedTotal);
+    tiles.ingest.show(rate === null ? formatCount(facts.samplesIngestedTotal) : `${formatCount(Math.round(rate))}/s`, rate === null ? "since the start" : `${formatCount(facts.samplesIngestedTotal)} since the start`);
     tiles.series.show(formatCount(facts.activeSeries), "in memory");
     tiles.bytes.show(formatBytes(facts.bytes), isKnown(facts.retentionDays) ? `kept for ${facts.retentionDays} days` : "retention not known");
   }

@@ -100,7 +100,8 @@ export function targetsView(container, context, parameters) {
     const hidden = matching.length - shown.length;
     more.hidden = hidden <= 0;
     setText(more, `Show ${Math.min(hidden, PAGE_SIZE)} more of ${groupDigits(hidden)}`);
-    setText(count, matching.length === snapshot.targets.length ? `${groupDigits(matching.length)} targets` : `${groupDigits(matching.length)} of ${groupDigits(snapshot.targets.length)} targets`);
+    const all = `${groupDigits(snapshot.targets.length)} ${snapshot.targets.length === 1 ? "target" : "targets"}`;
+    setText(count, matching.length === snapshot.targets.length ? all : `${groupDigits(matching.length)} of ${all}`);
     table.hidden = shown.length === 0;
     empty.hidden = shown.length > 0;
     if (shown.length === 0) {
