@@ -28,11 +28,14 @@ pub fn parse_duration(text: &str) -> Result<i64, String> {
     while !rest.is_empty() {
         let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
         let letters = rest[digits..].bytes().take_while(u8::is_ascii_alphabetic).count();
-        let unit_name = &rest[digits..digits + letters];
-        let unit = UNITS[next_unit..].iter().position(|(name, _, _)| *name == unit_name).ok_or_else(invalid)?;
-        if digits == 0 {
+        if digits == 0 || letters == 0 {
             return Err(invalid());
         }
+        let unit_name = &rest[digits..digits + letters];
+        if !UNITS.iter().any(|(name, _, _)| *name == unit_name) {
+            return Err(format!("unknown unit {unit_name:?} in duration {text:?}"));
+        }
+        let unit = UNITS[next_unit..].iter().position(|(name, _, _)| *name == unit_name).ok_or_else(invalid)?;
         let count: i64 = rest[..digits].parse().map_err(|_| "duration out of range".to_owned())?;
         let (_, millis, _) = UNITS[next_unit + unit];
         total = count
@@ -83,7 +86,7 @@ mod tests {
         check("1y", Ok(31_536_000_000));
         check("4s180ms10", Err("not a valid duration string: \"4s180ms10\""));
         check("1m1h", Err("not a valid duration string: \"1m1h\""));
-        check("5hs", Err("not a valid duration string: \"5hs\""));
+        check("5hs", Err("unknown unit \"hs\" in duration \"5hs\""));
         check("", Err("empty duration string"));
         check("300y", Err("duration out of range"));
         check("99999999999999999999s", Err("duration out of range"));

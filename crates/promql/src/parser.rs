@@ -312,13 +312,12 @@ impl<'a> Parser<'a> {
         }
         match parse_number(written) {
             Some(value) => Ok(NumberLiteral { value, duration: false }),
-            None => fault(
-                span,
-                format!(
-                    "error parsing number: strconv.ParseFloat: parsing {}: invalid syntax",
-                    quote::quote(written.as_bytes())
-                ),
-            ),
+            None => {
+                let quoted = quote::quote(written.as_bytes());
+                let too_large = written.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'.' | b'e' | b'E' | b'+'));
+                let reason = if too_large { "value out of range" } else { "invalid syntax" };
+                fault(span, format!("error parsing number: strconv.ParseFloat: parsing {quoted}: {reason}"))
+            }
         }
     }
 
@@ -506,7 +505,7 @@ fn parse_number(written: &str) -> Option<f64> {
         "nan" => Some(f64::NAN),
         _ => match plain.parse::<i64>() {
             Ok(integer) => Some(integer as f64),
-            Err(_) => plain.parse().ok(),
+            Err(_) => plain.parse().ok().filter(|value: &f64| value.is_finite()),
         },
     }
 }

@@ -246,3 +246,54 @@ fn write_binary(f: &mut Formatter<'_>, binary: &Binary) -> fmt::Result {
     }
     write!(f, " {}", binary.rhs)
 }
+
+/// As Go's `%g`: the shortest digits, with an exponent below 1e-4 and from 1e6 on.
+pub(crate) fn format_general(value: f64) -> String {
+    if !value.is_finite() || value == 0.0 {
+        return format_float(value);
+    }
+    let scientific = format!("{value:e}");
+    general(&scientific, 6).unwrap_or(scientific)
+}
+
+/// As Go's `%.2g`.
+pub(crate) fn two_digits(value: f64) -> String {
+    if !value.is_finite() || value == 0.0 {
+        return format_float(value);
+    }
+    let scientific = format!("{value:.1e}");
+    general(&scientific, 2).unwrap_or(scientific)
+}
+
+/// Turns `d.ddde±x` into Go's form for `%g`, with an exponent from `10^limit` on.
+fn general(scientific: &str, limit: i32) -> Option<String> {
+    let (mantissa, exponent) = scientific.split_once('e')?;
+    let exponent: i32 = exponent.parse().ok()?;
+    let mantissa = if mantissa.contains('.') { mantissa.trim_end_matches('0').trim_end_matches('.') } else { mantissa };
+    if exponent < -4 || exponent >= limit {
+        let sign = if exponent < 0 { '-' } else { '+' };
+        return Some(format!("{mantissa}e{sign}{:02}", exponent.abs()));
+    }
+    let value: f64 = format!("{mantissa}e{exponent}").parse().ok()?;
+    Some(value.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn general_floats_print_as_in_go() {
+        for (value, text) in [
+            (0.5, "0.5"),
+            (100_000.0, "100000"),
+            (1_234_567.0, "1.234567e+06"),
+            (0.00001, "1e-05"),
+            (f64::INFINITY, "+Inf"),
+            (-2.0, "-2"),
+        ] {
+            assert_eq!(format_general(value), text);
+        }
+        assert_eq!((two_digits(10.0), two_digits(123.0)), ("10".to_owned(), "1.2e+02".to_owned()));
+    }
+}

@@ -175,6 +175,7 @@ impl Lexer<'_> {
 
     fn close_paren(&mut self) -> Result<TokenKind, String> {
         if self.paren_depth == 0 {
+            self.start = self.at;
             return Err(format!("unexpected right parenthesis {}", quote_char(Some(')'))));
         }
         self.paren_depth -= 1;
@@ -312,8 +313,6 @@ impl Lexer<'_> {
         if self.scan_duration_rest() {
             return Ok(TokenKind::Duration);
         }
-        // Name the text up to and with what can't belong to it.
-        self.next();
         Err(format!(
             "bad number or duration syntax: {}",
             crate::quote::quote(&self.text.as_bytes()[self.start..self.at])
@@ -333,7 +332,12 @@ impl Lexer<'_> {
             }
             self.accept("s");
         }
-        !self.peek().is_some_and(is_alphanumeric)
+        if !self.peek().is_some_and(is_alphanumeric) {
+            return true;
+        }
+        // The message names what does not belong there.
+        self.at += 1;
+        false
     }
 
     /// Scans decimal, hexadecimal and floating point numbers with single underscores between digits.
