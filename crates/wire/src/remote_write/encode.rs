@@ -41,8 +41,13 @@ pub struct Encoder {
     compressor: Compressor,
 }
 
-#[derive(Default)]
 struct Compressor(snap::raw::Encoder);
+
+impl Default for Compressor {
+    fn default() -> Self {
+        Compressor(snap::raw::Encoder::new())
+    }
+}
 
 impl std::fmt::Debug for Compressor {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
