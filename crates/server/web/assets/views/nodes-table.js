@@ -32,6 +32,7 @@ export class NodesTable {
   #order = "name";
   #filter = "";
   #limit = PAGE_SIZE;
+  #pictureAgeMs = 0;
   selected = null;
   counts = { reporting: 0, silent: 0 };
 
@@ -66,12 +67,19 @@ export class NodesTable {
 
   update(snapshot) {
     this.#snapshot = snapshot;
+    this.#pictureAgeMs = 0;
     const reporting = snapshot.nodes.filter((node) => isFresh(node, snapshot.generatedAtMs)).length;
     this.counts = { reporting, silent: snapshot.nodes.length - reporting };
     if (!snapshot.nodes.some((node) => node.node === this.selected)) {
       this.selected = [...snapshot.nodes].sort(ORDERS.name.compare)[0]?.node ?? null;
     }
     this.#draw();
+  }
+
+  /** Ages go on while no new picture comes: "2 s ago" must not stand for minutes. */
+  tick(pictureAgeMs) {
+    this.#pictureAgeMs = pictureAgeMs ?? 0;
+    for (const row of this.#rows.values()) row.showAge();
   }
 
   fail(message) {
@@ -145,9 +153,13 @@ export class NodesTable {
       if (second) setText(second, subText);
     };
     const showRates = (lines, values) => lines.forEach((line, index) => show([line.firstChild], formatBytesPerSecond(values[index])));
+    let lastSampleMs = null;
+    const showAge = () => show(cells.last, formatAge(lastSampleMs, this.#snapshot.generatedAtMs + this.#pictureAgeMs));
     return {
       element,
+      showAge,
       update: (n) => {
+        lastSampleMs = n.lastSampleMs;
         const { generatedAtMs } = this.#snapshot;
         const fresh = isFresh(n, generatedAtMs);
         setAttribute(element, "data-fresh", String(fresh));
@@ -168,7 +180,7 @@ export class NodesTable {
         bars.filesystem.update(filesystem);
         showRates(cells.network, [n.networkReceiveBytesPerSecond, n.networkTransmitBytesPerSecond]);
         show(cells.uptime, formatSpan(n.uptimeSeconds));
-        show(cells.last, formatAge(n.lastSampleMs, generatedAtMs));
+        showAge();
       },
     };
   }

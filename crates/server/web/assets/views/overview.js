@@ -144,6 +144,7 @@ export function overviewView(container, context, parameters) {
 
   return {
     update: show,
+    tick: (live) => nodes.tick(live.ageMs),
     resumed: () => history.reload(),
     unmount() {
       abort.abort();

@@ -159,6 +159,7 @@ export function queryView(container, context, parameters) {
     clearResult();
     failure.hidden = false;
     fill(failure, h("p", {}, message));
+    fill(result, h("p", { class: "empty" }, "No result. The reason stands above."));
     field?.focus();
   }
 

@@ -36,6 +36,7 @@ export function selectTargets(targets, { state, filter, sortKey, descending }) {
 export function targetsView(container, context, parameters) {
   const rows = new Map();
   let snapshot = context.snapshot;
+  let pictureAgeMs = 0;
   let limit = PAGE_SIZE;
   const choice = { state: "all", filter: "", sortKey: "state", descending: false };
 
@@ -124,23 +125,27 @@ export function targetsView(container, context, parameters) {
       h("td", { role: "cell", "data-label": column.title, class: column.number ? "number" : null }, h("div", { class: "cell" }, texts[column.key], column.key === "instance" && reason));
     const element = h("tr", { role: "row" }, h("td", { role: "cell", "data-label": "State" }, state), COLUMNS.slice(1).map(cell));
     let shownState;
+    let lastScrapeMs = null;
+    const show = (key, text) => {
+      setText(texts[key], text);
+      texts[key].classList.toggle("unknown", text === NO_DATA);
+    };
+    const showAge = () => show("last", formatAge(lastScrapeMs, snapshot.generatedAtMs + pictureAgeMs));
     return {
       element,
+      showAge,
       update(t) {
+        lastScrapeMs = t.lastScrapeMs;
         if (shownState !== t.up) {
           shownState = t.up;
           fill(state, t.up === true ? pill("good", "Up") : t.up === false ? pill("bad", "Down") : pill("unknown", "Unknown"));
         }
         reason.hidden = t.up !== false;
         setText(reason, t.up === false ? (t.reason ?? "no reason was given") : "");
-        const show = (key, text) => {
-          setText(texts[key], text);
-          texts[key].classList.toggle("unknown", text === NO_DATA);
-        };
         show("instance", t.instance);
         show("job", t.job);
         show("target", t.target);
-        show("last", formatAge(t.lastScrapeMs, snapshot.generatedAtMs));
+        showAge();
         show("duration", formatSeconds(t.scrapeDurationSeconds));
         show("samples", groupDigits(t.samples));
       },
@@ -152,7 +157,12 @@ export function targetsView(container, context, parameters) {
     route,
     update(next) {
       snapshot = next;
+      pictureAgeMs = 0;
       draw();
+    },
+    tick(live) {
+      pictureAgeMs = live.ageMs ?? 0;
+      for (const row of rows.values()) row.showAge();
     },
   };
 }
