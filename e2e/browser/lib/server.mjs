@@ -4,6 +4,7 @@ import { createHash, X509Certificate } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { spawnSync } from "node:child_process";
 import { request } from "node:https";
+import { isIP } from "node:net";
 import { connect } from "node:tls";
 
 function required(name, meaning) {
@@ -16,6 +17,12 @@ export const baseUrl = required("ERS_URL", "address of the server, for example h
 export const user = process.env.ERS_USER ?? "admin";
 export const password = required("ERS_PASSWORD", "password of ERS_USER");
 const authority = readFileSync(required("ERS_CA_FILE", "file with the server's CA in PEM"), "utf8");
+
+/**
+ * The name that the certificate is for, where it is reached by another address (a Service's IP); an address has no name.
+ */
+const serverName = process.env.ERS_SERVER_NAME ?? (isIP(new URL(baseUrl).hostname) ? undefined : new URL(baseUrl).hostname);
+const identity = serverName === undefined ? {} : { servername: serverName };
 
 /** A program that is called with `stop`, `start`, `pause` or `resume` and acts on the server and nothing else. */
 const hook = process.env.ERS_SERVER_HOOK ?? null;
@@ -33,7 +40,7 @@ export function controlServer(action) {
 export function verifiedKey() {
   const { hostname, port } = new URL(baseUrl);
   return new Promise((resolve, reject) => {
-    const socket = connect({ host: hostname, port: Number(port || 443), ca: authority, servername: /^[\d.]+$|:/.test(hostname) ? undefined : hostname }, () => {
+    const socket = connect({ host: hostname, port: Number(port || 443), ca: authority, ...identity }, () => {
       const certificate = new X509Certificate(socket.getPeerCertificate(true).raw);
       socket.end();
       resolve(createHash("sha256").update(certificate.publicKey.export({ type: "spki", format: "der" })).digest("base64"));
@@ -45,7 +52,7 @@ export function verifiedKey() {
 /** A request that is not the browser's: how the API answers a token, or nobody. */
 export function call(path, { method = "GET", headers = {} } = {}) {
   return new Promise((resolve, reject) => {
-    const outgoing = request(`${baseUrl}${path}`, { method, headers, ca: authority, timeout: 30_000 }, (response) => {
+    const outgoing = request(`${baseUrl}${path}`, { method, headers, ca: authority, ...identity, timeout: 30_000 }, (response) => {
       let text = "";
       response.setEncoding("utf8");
       response.on("data", (chunk) => { text += chunk; });
