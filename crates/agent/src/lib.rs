@@ -4,5 +4,19 @@
 //!
 //! The agent listens on nothing (ADR 1): its own metrics travel with the samples that it ships.
 
+pub mod batch;
+pub mod config;
 pub mod host;
+pub mod http;
+pub mod metrics;
+pub mod queue;
+pub mod ready;
+pub mod run;
 pub mod samples;
+pub mod sender;
+pub mod series;
+pub mod serve;
+pub mod source;
+pub mod state;
+pub mod target;
+pub mod tls;

@@ -4,6 +4,7 @@ use super::file::{KeptFile, names, numbered, read_attribute, read_number};
 use super::{CollectError, Collector, Roots};
 use crate::samples::Samples;
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::path::{Path, PathBuf};
 
 /// The kernel's clock ticks per second in `/proc/stat`, 100 on every architecture (`USER_HZ`).
@@ -102,15 +103,16 @@ impl Cpu {
         let mut packages: BTreeMap<u64, u64> = BTreeMap::new();
         let mut cores: BTreeMap<(u64, u64), u64> = BTreeMap::new();
         for throttle in throttles.iter() {
-            if !cores.contains_key(&(throttle.package, throttle.core)) {
-                if let Ok(count) = read_number(&throttle.core_count) {
-                    cores.insert((throttle.package, throttle.core), count);
-                }
+            // Siblings share their core's and their package's count: it is read once.
+            if let Entry::Vacant(vacant) = cores.entry((throttle.package, throttle.core))
+                && let Ok(count) = read_number(&throttle.core_count)
+            {
+                vacant.insert(count);
             }
-            if !packages.contains_key(&throttle.package) {
-                if let Ok(count) = read_number(&throttle.package_count) {
-                    packages.insert(throttle.package, count);
-                }
+            if let Entry::Vacant(vacant) = packages.entry(throttle.package)
+                && let Ok(count) = read_number(&throttle.package_count)
+            {
+                vacant.insert(count);
             }
         }
         for (package, count) in packages {

@@ -118,8 +118,7 @@ mod tests {
         std::fs::write(folder.path().join("a.prom"), "# TYPE a counter\na{b=\"c\"} 1 1700000000000\n").expect("write");
         std::fs::write(folder.path().join("b.prom"), "good 1\nbad\n").expect("write");
         std::fs::write(folder.path().join("c.txt"), "nonsense").expect("write");
-        let mut roots = Roots::default();
-        roots.textfile = Some(folder.path().into());
+        let roots = Roots { textfile: Some(folder.path().into()), ..Roots::default() };
         let mut out = Samples::default();
         TextFile::new(&roots).collect(&mut Vec::new(), &mut out).expect("collect");
         let names: Vec<&str> = out.iter().map(|sample| sample.name).collect();

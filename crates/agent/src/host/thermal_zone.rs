@@ -34,14 +34,13 @@ impl Collector for ThermalZone {
                     let labels = [("type", kind.as_str()), ("zone", zone)];
                     out.gauge("node_thermal_zone_temp", &labels, temperature as f64 / MILLIDEGREES_PER_DEGREE);
                 }
-            } else if let Some(device) = numbered(&name, "cooling_device") {
-                if let (Some(kind), Some(current), Some(most)) =
+            } else if let Some(device) = numbered(&name, "cooling_device")
+                && let (Some(kind), Some(current), Some(most)) =
                     (text("type"), number("cur_state"), number("max_state"))
-                {
-                    let labels = [("name", device), ("type", kind.as_str())];
-                    out.gauge("node_cooling_device_cur_state", &labels, current as f64);
-                    out.gauge("node_cooling_device_max_state", &labels, most as f64);
-                }
+            {
+                let labels = [("name", device), ("type", kind.as_str())];
+                out.gauge("node_cooling_device_cur_state", &labels, current as f64);
+                out.gauge("node_cooling_device_max_state", &labels, most as f64);
             }
         }
         Ok(())

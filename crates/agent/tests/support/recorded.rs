@@ -23,7 +23,7 @@ pub fn node_exporter() -> PathBuf {
 /// Unpacks a `ttar` archive: lines of `Directory:`, `Path:` with `Lines:`, `SymlinkTo:`, `Mode:`.
 #[allow(dead_code, reason = "each test binary uses its part of this module")]
 pub fn unpack_ttar(archive: &Path, into: &Path) {
-    let bytes = std::fs::read(archive).unwrap_or_else(|error| panic!("{}: {error}", archive.display()));
+    let bytes = std::fs::read(archive).expect("the archive is there");
     let mut lines = bytes.split(|byte| *byte == b'\n');
     let mut path = PathBuf::new();
     let text = |line: &[u8]| String::from_utf8_lossy(line).into_owned();
