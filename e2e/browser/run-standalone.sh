@@ -33,6 +33,7 @@ case \$1 in
     setsid "$server" standalone --manifests "$work/manifests" --secrets-dir "$work/secrets" --data-dir "$work/data" \\
       --listen 127.0.0.1:$port --metrics-listen 127.0.0.1:$metrics_port --agent-binary "$agent" >>"$log" 2>&1 </dev/null &
     echo \$! > "\$pid_file"
+    echo \$! >> "$work/groups"
     for _ in \$(seq 300); do
       curl -ksf --max-time 2 $ERS_URL/readyz >/dev/null && exit 0
       kill -0 "\$(cat "\$pid_file")" 2>/dev/null || { echo "the server ended: \$(tail -3 "$log")" >&2; exit 1; }
@@ -43,15 +44,18 @@ case \$1 in
   stop) kill -9 "\$(cat "\$pid_file")"; while kill -0 "\$(cat "\$pid_file")" 2>/dev/null; do sleep 0.05; done ;;
   pause) kill -STOP "\$(cat "\$pid_file")" ;;
   resume) kill -CONT "\$(cat "\$pid_file")" ;;
-  # The whole process group: server and supervised agents.
-  end) group=\$(cat "\$pid_file"); kill -CONT -- -"\$group" 2>/dev/null || true; kill -TERM -- -"\$group" 2>/dev/null || true
-    for _ in \$(seq 100); do kill -0 -- -"\$group" 2>/dev/null || exit 0; sleep 0.1; done
-    kill -9 -- -"\$group" 2>/dev/null || true ;;
+  # Every process group that was started: a killed server may have left agents behind.
+  end) while read -r group; do
+      kill -CONT -- -"\$group" 2>/dev/null || continue
+      kill -TERM -- -"\$group" 2>/dev/null || true
+      for _ in \$(seq 100); do kill -0 -- -"\$group" 2>/dev/null || continue 2; sleep 0.1; done
+      kill -9 -- -"\$group" 2>/dev/null || true
+    done < "$work/groups" ;;
 esac
 HOOK
 chmod +x "$hook"
 finish() {
-  [ -e "$work/server.pid" ] && "$hook" end
+  [ -e "$work/groups" ] && "$hook" end
   rm -rf "$work"
 }
 trap finish EXIT

@@ -1,7 +1,7 @@
 // The PromQL box: at one moment or over a range, as a table or a graph, with the place of an error.
 import { TimeChart } from "../charts.js";
 import { fill, h, setAttribute, setText } from "../dom.js";
-import { formatPlain, formatSeconds, groupDigits } from "../format.js";
+import { formatDateTime, formatPlain, formatSeconds, groupDigits } from "../format.js";
 import { cutAtError, errorIndex, parseDuration, plainError, rememberQuery } from "../promql-text.js";
 import { chooseStep, pointsOf, seriesName } from "../series.js";
 import { resultTable } from "./query-table.js";
@@ -9,6 +9,15 @@ import { resultTable } from "./query-table.js";
 const HISTORY_KEY = "ers-queries";
 const DRAWN_SERIES = 40;
 const METRIC_OPTIONS = 2_000;
+
+/** First steps for somebody who has never seen these metrics. */
+const EXAMPLES = [
+  ["Targets that are down", "up == 0"],
+  ["CPU used by node, percent", '100 * (1 - avg by (node) (rate(node_cpu_seconds_total{mode="idle"}[5m])))'],
+  ["Memory available by node", "node_memory_MemAvailable_bytes"],
+  ["Fullest file systems, percent", "topk(5, 100 * (1 - node_filesystem_avail_bytes / node_filesystem_size_bytes))"],
+  ["Samples per scrape and target", "scrape_samples_scraped"],
+];
 
 function readHistory() {
   try {
@@ -25,6 +34,12 @@ function writeHistory(history) {
   } catch {
     // Without storage the history lasts as long as the view.
   }
+}
+
+/** RFC 3339 as the local time that a datetime-local field wants; the address has UTC, so that it means the same to everybody. */
+export function localInput(text) {
+  const ms = Date.parse(text ?? "");
+  return Number.isNaN(ms) ? "" : formatDateTime(ms).replace(" ", "T");
 }
 
 /** On a shared machine the next person must not read what this one asked. */
@@ -69,7 +84,7 @@ export function queryView(container, context, parameters) {
       rangeFields,
       h("label", {}, h("span", {}, "End"), end),
       h("label", { class: "grow" }, h("span", {}, "Insert a metric"), metric, metricNames),
-      h("label", { class: "grow" }, h("span", {}, "Earlier queries"), recent),
+      h("label", { class: "grow" }, h("span", {}, "Earlier and examples"), recent),
       run,
     ),
   );
@@ -82,8 +97,12 @@ export function queryView(container, context, parameters) {
   );
 
   function showHistory() {
-    fill(recent, h("option", { value: "" }, history.length === 0 ? "none yet" : `${history.length} kept in this browser`), history.map((entry) => h("option", { value: entry }, entry)));
-    recent.disabled = history.length === 0;
+    fill(
+      recent,
+      h("option", { value: "" }, "choose"),
+      history.length > 0 && h("optgroup", { label: "Earlier in this browser" }, history.map((entry) => h("option", { value: entry }, entry))),
+      h("optgroup", { label: "Examples" }, EXAMPLES.map(([title, expr]) => h("option", { value: expr }, title))),
+    );
   }
 
   function showMode(next) {
@@ -135,7 +154,7 @@ export function queryView(container, context, parameters) {
       next.range = range.value.trim();
       if (step.value.trim() !== "") next.step = step.value.trim();
     }
-    if (end.value !== "") next.end = end.value;
+    if (end.value !== "") next.end = new Date(end.value).toISOString();
     const before = location.hash;
     context.navigate("query", next);
     // The same address again is no change of address; the user wants fresh data.
@@ -246,7 +265,7 @@ export function queryView(container, context, parameters) {
     showMode(next.get("mode") ?? mode);
     if (next.has("range")) range.value = next.get("range");
     step.value = next.get("step") ?? "";
-    end.value = next.get("end") ?? "";
+    end.value = localInput(next.get("end"));
     if (next.has("expr")) {
       editor.value = next.get("expr");
       execute();
