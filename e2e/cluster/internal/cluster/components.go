@@ -146,7 +146,7 @@ func provisioner(c *Cluster, p Programs) []string {
 
 func simulator(c *Cluster, p Programs) []string {
 	return []string{p.Kwok, "--kubeconfig", c.File("conf", "simulator.kubeconfig"), "--manage-nodes-with-annotation-selector", "kwok.x-k8s.io/node=fake",
-		"--cidr", c.SimulatedPods(), "--node-ip", "127.0.0.1", "--node-lease-duration-seconds", "40", "--server-address", "127.0.0.1:10247"}
+		"--cidr", c.SimulatedPods(), "--node-ip", "127.0.0.1", "--node-lease-duration-seconds", "40", "--server-address", "127.0.0.1:10247", "--v", "WARN"}
 }
 
 func registry(c *Cluster, p Programs) []string {

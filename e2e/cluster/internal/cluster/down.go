@@ -113,8 +113,8 @@ func (c *Cluster) removeState(keepLogs bool) error {
 	if err != nil {
 		return err
 	}
-	if len(entries) > 0 && !c.looksLikeState() {
-		return fmt.Errorf("not deleting %s: it does not look like the state of a cluster (neither cluster.json nor pki is in it)", c.State)
+	if foreign := unknown(entries); len(foreign) > 0 {
+		return fmt.Errorf("not deleting %s: it holds what no cluster puts there (%s); move that away and run ers-cluster down again", c.State, strings.Join(foreign, ", "))
 	}
 	for _, entry := range entries {
 		if keepLogs && entry.Name() == "log" {
@@ -143,6 +143,19 @@ func (c *Cluster) removeState(keepLogs bool) error {
 	return nil
 }
 
-func (c *Cluster) looksLikeState() bool {
-	return exists(c.File("cluster.json")) || exists(c.File("pki")) || exists(c.File("log")) || exists(c.File("bin"))
+// known is everything that a cluster keeps in its state folder.
+var known = map[string]bool{"bin": true, "cluster.json": true, "cni": true, "cni-addresses": true, "complete": true, "conf": true,
+	"containerd": true, "containerd-opt": true, "containerd-run": true, "containerd.sock": true, "containerd.sock.ttrpc": true, "etcd": true,
+	"fixed": true, "kubeconfig": true, "kubelet": true, "log": true, "ns": true, "pki": true, "registries": true, "registry": true, "run": true,
+	"runc": true, "settings.json": true, "volumes": true}
+
+// unknown is what is in the state folder and was not put there by a cluster. A folder that was named by mistake is not deleted.
+func unknown(entries []os.DirEntry) []string {
+	var out []string
+	for _, entry := range entries {
+		if !known[strings.TrimSuffix(entry.Name(), ".new")] {
+			out = append(out, entry.Name())
+		}
+	}
+	return out
 }

@@ -67,11 +67,12 @@ func (c *Cluster) await(ctx context.Context, component Component, patience time.
 	defer cancel()
 	for {
 		err := c.probe(ctx, component)
-		if err == nil {
-			return nil
-		}
+		// The process first: what answers may be somebody else's.
 		if record, ok := proc.Read(c.runDir(), component.Name); !ok || !record.Alive() {
 			return fmt.Errorf("%s ended; the end of its log (ers-cluster logs %s):\n%s", component.Name, component.Name, tail(c.File("log", component.Name+".log"), 12))
+		}
+		if err == nil {
+			return nil
 		}
 		select {
 		case <-ctx.Done():
@@ -146,24 +147,31 @@ func (c *Cluster) nodeReady(ctx context.Context) error {
 // nodeSilence is the lease's duration, as in kubelet.yaml.
 const nodeSilence = 40 * time.Second
 
+// dnsReady asks CoreDNS itself: the deployment's status tells what was, not what is.
 func (c *Cluster) dnsReady(ctx context.Context) error {
-	client, err := c.Admin()
+	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	resolver := net.Resolver{PreferGo: true, Dial: func(ctx context.Context, network, _ string) (net.Conn, error) {
+		return (&net.Dialer{}).DialContext(ctx, network, c.DNSIP()+":53")
+	}}
+	const name = "kubernetes.default.svc.cluster.local."
+	addresses, err := resolver.LookupHost(ctx, name)
 	if err != nil {
-		return err
+		return fmt.Errorf("CoreDNS does not answer at %s: %w", c.DNSIP(), err)
 	}
-	var deployment struct {
-		Metadata struct{ Generation int64 }
-		Spec     struct{ Replicas int }
-		Status   struct {
-			AvailableReplicas  int
-			ObservedGeneration int64
-		}
+	if len(addresses) != 1 || addresses[0] != c.KubernetesIP() {
+		return fmt.Errorf("%s resolves to %v, not to %s", name, addresses, c.KubernetesIP())
 	}
-	if err := client.Get(ctx, "/apis/apps/v1/namespaces/kube-system/deployments/coredns", &deployment); err != nil {
-		return err
+	return nil
+}
+
+// namespaces checks what holds the two namespaces; processes may live on in one that nothing can enter any more.
+func (c *Cluster) namespaces(context.Context) error {
+	if !isMount(c.NetnsPath()) {
+		return fmt.Errorf("the network namespace %s is gone: ers-cluster up starts everything anew", c.Netns())
 	}
-	if deployment.Status.ObservedGeneration < deployment.Metadata.Generation || deployment.Status.AvailableReplicas < deployment.Spec.Replicas {
-		return fmt.Errorf("%d of %d replicas available", deployment.Status.AvailableReplicas, deployment.Spec.Replicas)
+	if !isMount(c.MountNs()) {
+		return fmt.Errorf("the mount namespace %s is gone: ers-cluster up starts everything anew", c.MountNs())
 	}
 	return nil
 }
@@ -217,7 +225,7 @@ func (c *Cluster) Status(ctx context.Context) (lines []Line, healthy bool) {
 	for _, check := range []struct {
 		name string
 		run  func(context.Context) error
-	}{{"node " + c.Node(), c.nodeReady}, {"dns", c.dnsReady}} {
+	}{{"namespaces", c.namespaces}, {"node " + c.Node(), c.nodeReady}, {"dns", c.dnsReady}} {
 		ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
 		line := Line{Name: check.name, State: "ready"}
 		if err := check.run(ctx); err != nil {

@@ -7,7 +7,10 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
+	"sync"
+	"syscall"
 	"time"
 
 	"ers.local/cluster/internal/build"
@@ -109,7 +112,7 @@ func (c *Cluster) start(ctx context.Context, programs Programs) error {
 		return wrap(err)
 	}
 	// After a restart of the machine, or when the namespace was taken away, what runs is in the wrong place.
-	if !c.netnsWorks() {
+	if c.namespaces(ctx) != nil {
 		if err := c.endAll(); err != nil {
 			return wrap(err)
 		}
@@ -122,6 +125,7 @@ func (c *Cluster) start(ctx context.Context, programs Programs) error {
 	if err := c.saveSettings(); err != nil {
 		return wrap(err)
 	}
+	c.endStrays(programs)
 	c.Say("network %s: node %s, services %s, pods %s", c.Netns(), c.NodeIP(), c.Services(), c.Pods())
 	return wrap(c.startComponents(ctx, programs, hadNode))
 }
@@ -222,6 +226,28 @@ func (c *Cluster) ensure(component Component, programs Programs) error {
 	return err
 }
 
+// endStrays ends processes of the cluster that nobody remembers, because their record was lost: they hold the ports that their
+// successors need. Shims are not among them; containerd finds those again.
+func (c *Cluster) endStrays(p Programs) {
+	remembered := map[int]bool{}
+	for _, component := range Components() {
+		if record, ok := proc.Read(c.runDir(), component.Name); ok && record.Alive() {
+			remembered[record.PID] = true
+		}
+	}
+	for _, pid := range proc.CgroupPIDs(c.systemCgroup()) {
+		program, err := os.Readlink(fmt.Sprintf("/proc/%d/exe", pid))
+		if err != nil || remembered[pid] {
+			continue
+		}
+		switch strings.TrimSuffix(filepath.Base(program), " (deleted)") {
+		case filepath.Base(p.Kubernetes), "containerd", filepath.Base(p.Kwok), "ers-cluster":
+			c.Say("ending process %d (%s), of which there is no record", pid, filepath.Base(program))
+			_ = syscall.Kill(pid, syscall.SIGKILL)
+		}
+	}
+}
+
 // current says whether the processes that run were started from today's programs.
 func (c *Cluster) current() bool {
 	programs, err := c.programs()
@@ -285,15 +311,34 @@ func (c *Cluster) simulate(ctx context.Context, client *kube.Client) error {
 	for _, name := range names {
 		have[name] = true
 	}
+	missing := make(chan string)
+	problems := make([]error, 8)
+	var workers sync.WaitGroup
+	for w := range problems {
+		workers.Add(1)
+		go func() {
+			defer workers.Done()
+			for name := range missing {
+				if problems[w] == nil {
+					if err := client.Create(ctx, "/api/v1/nodes", simulatedNode(name), nil); !kube.IsCode(err, 409) {
+						problems[w] = err
+					}
+				}
+			}
+		}()
+	}
 	for i := range c.Simulated {
 		name := fmt.Sprintf("%s-simulated-%04d", c.Name, i+1)
 		if have[name] {
 			delete(have, name)
-			continue
+		} else {
+			missing <- name
 		}
-		if err := client.Create(ctx, "/api/v1/nodes", simulatedNode(name), nil); err != nil && !kube.IsCode(err, 409) {
-			return err
-		}
+	}
+	close(missing)
+	workers.Wait()
+	if err := errors.Join(problems...); err != nil {
+		return err
 	}
 	for name := range have {
 		if err := client.Delete(ctx, "/api/v1/nodes/"+name); err != nil {

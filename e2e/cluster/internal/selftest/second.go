@@ -11,7 +11,7 @@ import (
 	"strings"
 	"time"
 
-	"ers.local/cluster/internal/cluster"
+	"ers.local/cluster/internal/layout"
 	"ers.local/cluster/internal/proc"
 )
 
@@ -23,20 +23,21 @@ func (t *test) second(ctx context.Context) error {
 		return err
 	}
 	defer os.RemoveAll(dir)
+	state := filepath.Join(dir, "state")
 	self, err := os.Executable()
 	if err != nil {
 		return err
 	}
 	run := func(arguments ...string) error {
 		command := exec.CommandContext(ctx, self, arguments...)
-		command.Env = append(os.Environ(), "ERS_CLUSTER="+name, "ERS_CLUSTER_STATE="+filepath.Join(dir, "state"))
+		command.Env = append(os.Environ(), "ERS_CLUSTER="+name, "ERS_CLUSTER_STATE="+state)
 		output, err := command.CombinedOutput()
 		if err != nil {
 			return fmt.Errorf("ers-cluster %s: %w: %s", strings.Join(arguments, " "), err, output)
 		}
 		return nil
 	}
-	before := traces(t.cluster)
+	before := traces(name, state)
 	began := time.Now()
 	if err := run("up"); err != nil {
 		_ = run("down")
@@ -50,7 +51,7 @@ func (t *test) second(ctx context.Context) error {
 	if problem == nil {
 		problem = t.answers(ctx, "http://"+t.clusterIP+"/")
 	}
-	if problem == nil && sameTraces(before, traces(t.cluster)) == nil {
+	if problem == nil && sameTraces(before, traces(name, state)) == nil {
 		problem = fmt.Errorf("the comparison does not notice a running cluster")
 	}
 	if err := run("down"); err != nil {
@@ -60,14 +61,14 @@ func (t *test) second(ctx context.Context) error {
 		return problem
 	}
 	// The kernel lets go of a namespace and its interface a moment after the last process.
-	if err := until(ctx, 5*time.Second, func(context.Context) error { return sameTraces(before, traces(t.cluster)) }); err != nil {
+	if err := until(ctx, 5*time.Second, func(context.Context) error { return sameTraces(before, traces(name, state)) }); err != nil {
 		return err
 	}
 	return t.healthy(ctx)
 }
 
-// traces is what a cluster can leave on a machine, apart from the cluster that stays.
-func traces(stays *cluster.Cluster) map[string]bool {
+// traces is what the cluster of that name and state folder can leave on a machine.
+func traces(name, state string) map[string]bool {
 	out := map[string]bool{}
 	interfaces, _ := net.Interfaces()
 	for _, each := range interfaces {
@@ -102,23 +103,15 @@ func traces(stays *cluster.Cluster) map[string]bool {
 			}
 		}
 	}
-	own := map[int]bool{}
-	for _, pid := range proc.CgroupPIDs(stays.Cgroup()) {
-		own[pid] = true
-	}
+	// A process of the second cluster names its state folder, or sits in its control group.
 	processes, _ := filepath.Glob("/proc/[0-9]*/cmdline")
 	for _, file := range processes {
-		text, _ := os.ReadFile(file)
-		var pid int
-		if _, err := fmt.Sscanf(file, "/proc/%d/cmdline", &pid); err != nil || own[pid] {
-			continue
+		if text, _ := os.ReadFile(file); strings.Contains(string(text), state) {
+			out[fmt.Sprintf("process %s %.80s", file, strings.ReplaceAll(string(text), "\x00", " "))] = true
 		}
-		for _, word := range []string{"containerd", "kubelet", "kube-", "etcd", "/pause"} {
-			if strings.Contains(string(text), word) && pid != os.Getpid() {
-				out[fmt.Sprintf("process %d %.80s", pid, strings.ReplaceAll(string(text), "\x00", " "))] = true
-				break
-			}
-		}
+	}
+	for _, pid := range proc.CgroupPIDs(layout.CgroupPrefix + name) {
+		out[fmt.Sprintf("process %d in the control group", pid)] = true
 	}
 	for _, pattern := range []string{"/var/lib/cni/*/*", "/var/lib/kubelet/*/*", "/var/log/containers/*", "/run/containerd/*/*", "/run/containerd/*/*/*", "/run/ers-cluster/*"} {
 		files, _ := filepath.Glob(pattern)
