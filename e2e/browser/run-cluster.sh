@@ -42,7 +42,7 @@ HOOK
 chmod +x "$ERS_SERVER_HOOK"
 finish() {
   # A test that was cut off must not leave a cordoned node behind.
-  [ -e "$work/node" ] && k uncordon "$(cat "$work/node")" >/dev/null
+  if [ -e "$work/node" ]; then k uncordon "$(cat "$work/node")" >/dev/null; fi
   rm -rf "$work"
 }
 trap finish EXIT

@@ -8,6 +8,12 @@ agent=${ERS_AGENT_BINARY:-$bin_dir/ers-agent}
 for program in "$server" "$agent"; do [ -x "$program" ] || die "$program is missing: cargo build --profile $profile -p ers-server -p ers-agent"; done
 
 work=$(mktemp -d "${TMPDIR:-/tmp}/ers-standalone.XXXXXX")
+hook=$work/server
+finish() {
+  if [ -e "$work/groups" ]; then "$hook" end; fi
+  rm -rf "$work"
+}
+trap finish EXIT
 mkdir -p "$work/secrets" "$work/data"
 # The manifests are copied: the server watches the folder, and a test must not make it watch the repository.
 cp -r "$root/manifests/samples/standalone" "$work/manifests"
@@ -23,7 +29,6 @@ log=${ERS_ARTIFACTS:-$root/artifacts/browser}/standalone-server.log
 mkdir -p "$(dirname "$log")"
 
 # The hook of the tests: the same file starts, stops, pauses and resumes the server, so that there is one way to do it.
-hook=$work/server
 cat > "$hook" <<HOOK
 #!/usr/bin/env bash
 set -euo pipefail
@@ -54,11 +59,6 @@ case \$1 in
 esac
 HOOK
 chmod +x "$hook"
-finish() {
-  [ -e "$work/groups" ] && "$hook" end
-  rm -rf "$work"
-}
-trap finish EXIT
 
 say "starting ers-server standalone at $ERS_URL"
 : > "$log"
