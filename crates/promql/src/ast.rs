@@ -74,6 +74,11 @@ impl Expr {
         &self.root
     }
 
+    /// For rewriting; positions still refer to the text as it was written, and types must stay what they are.
+    pub fn root_mut(&mut self) -> &mut Node {
+        &mut self.root
+    }
+
     pub fn value_type(&self) -> ValueType {
         self.root.value_type()
     }
