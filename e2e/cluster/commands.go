@@ -17,6 +17,7 @@ import (
 	"ers.local/cluster/internal/build"
 	"ers.local/cluster/internal/cluster"
 	"ers.local/cluster/internal/kube"
+	"ers.local/cluster/internal/netpolicy"
 	"ers.local/cluster/internal/proc"
 	"ers.local/cluster/internal/provision"
 )
@@ -212,7 +213,7 @@ func stop(_ context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	patience := 20 * time.Second
+	patience := 5 * time.Second
 	if now {
 		patience = 0
 	}
@@ -275,24 +276,45 @@ func join(args []string) error {
 	return proc.Join(args[0], args[2:])
 }
 
-func provisioner(ctx context.Context, args []string) error {
-	var server, pki, node, volumes, health string
-	if _, err := flags("_provisioner", args, 0, 0, func(set *flag.FlagSet) {
-		set.StringVar(&server, "server", "", "")
-		set.StringVar(&pki, "pki", "", "")
-		set.StringVar(&node, "node", "", "")
-		set.StringVar(&volumes, "volumes", "", "")
-		set.StringVar(&health, "health", "", "")
+type controller interface {
+	http.Handler
+	Run(ctx context.Context) error
+}
+
+type settings struct{ server, pki, node, host, volumes, health string }
+
+// serveNode runs one of this tool's own controllers: a client with its own certificate, and a health endpoint.
+func serveNode(ctx context.Context, name string, args []string, build func(client *kube.Client, s settings) controller) error {
+	var s settings
+	if _, err := flags("_"+name, args, 0, 0, func(set *flag.FlagSet) {
+		set.StringVar(&s.server, "server", "", "")
+		set.StringVar(&s.pki, "pki", "", "")
+		set.StringVar(&s.node, "node", "", "")
+		set.StringVar(&s.host, "host", "", "")
+		set.StringVar(&s.volumes, "volumes", "", "")
+		set.StringVar(&s.health, "health", "", "")
 	}); err != nil {
 		return err
 	}
-	client, err := kube.New(server, pki, "provisioner")
+	client, err := kube.New(s.server, s.pki, name)
 	if err != nil {
 		return err
 	}
-	p := &provision.Provisioner{Client: client, Node: node, Dir: volumes}
+	c := build(client, s)
 	go func() {
-		log.Fatal((&http.Server{Addr: health, Handler: p, ReadHeaderTimeout: 5 * time.Second}).ListenAndServe())
+		log.Fatal((&http.Server{Addr: s.health, Handler: c, ReadHeaderTimeout: 5 * time.Second}).ListenAndServe())
 	}()
-	return p.Run(ctx)
+	return c.Run(ctx)
+}
+
+func provisioner(ctx context.Context, args []string) error {
+	return serveNode(ctx, "provisioner", args, func(client *kube.Client, s settings) controller {
+		return &provision.Provisioner{Client: client, Node: s.node, Dir: s.volumes}
+	})
+}
+
+func policies(ctx context.Context, args []string) error {
+	return serveNode(ctx, "policies", args, func(client *kube.Client, s settings) controller {
+		return &netpolicy.Applier{Client: client, Node: s.node, Host: s.host}
+	})
 }

@@ -77,6 +77,8 @@ func run(ctx context.Context, args []string) error {
 		return join(args[1:])
 	case "_provisioner":
 		return provisioner(ctx, args[1:])
+	case "_policies":
+		return policies(ctx, args[1:])
 	case "_probe":
 		return runProbe(ctx, args[1:])
 	case "help", "-h", "--help":

@@ -41,6 +41,7 @@ func Components() []Component {
 		{Name: "kubelet", Command: kubelet, Mounts: true, Probe: "http://127.0.0.1:10248/healthz", Files: []string{"conf/kubelet.yaml"}},
 		{Name: "kube-proxy", Command: proxy, Probe: "http://127.0.0.1:10256/livez", Files: []string{"conf/proxy.yaml"}},
 		{Name: "provisioner", Command: provisioner, Mounts: true, Probe: "http://127.0.0.1:10290/healthz"},
+		{Name: "policies", Command: policies, Probe: "http://127.0.0.1:10291/healthz"},
 		{Name: "simulator", Command: simulator, Probe: "http://127.0.0.1:10247/healthz", Wanted: func(c *Cluster) bool { return c.Simulated > 0 }},
 		{Name: "registry", Command: registry, Host: true, Probe: "registry", Wanted: func(c *Cluster) bool { return c.WithRegistry }},
 	}
@@ -142,6 +143,10 @@ func proxy(c *Cluster, p Programs) []string {
 
 func provisioner(c *Cluster, p Programs) []string {
 	return []string{p.Self, "_provisioner", "--server", c.Server(), "--pki", c.File("pki"), "--node", c.Node(), "--volumes", c.File("volumes"), "--health", "127.0.0.1:10290"}
+}
+
+func policies(c *Cluster, p Programs) []string {
+	return []string{p.Self, "_policies", "--server", c.Server(), "--pki", c.File("pki"), "--node", c.Node(), "--host", c.HostIP(), "--health", "127.0.0.1:10291"}
 }
 
 func simulator(c *Cluster, p Programs) []string {

@@ -190,10 +190,10 @@ func (c *Cluster) startComponents(ctx context.Context, programs Programs, hadNod
 	if err := poll(ctx, 60*time.Second, func(ctx context.Context) error { return c.addons(ctx, client, programs) }); err != nil {
 		return fmt.Errorf("apply the cluster's own objects: %w", err)
 	}
-	if err := begin("provisioner", "simulator"); err != nil {
+	if err := begin("provisioner", "policies", "simulator"); err != nil {
 		return err
 	}
-	if err := ready(60*time.Second, "kube-controller-manager", "kube-scheduler", "kubelet", "kube-proxy", "provisioner", "simulator"); err != nil {
+	if err := ready(60*time.Second, "kube-controller-manager", "kube-scheduler", "kubelet", "kube-proxy", "provisioner", "policies", "simulator"); err != nil {
 		return err
 	}
 	if err := poll(ctx, 60*time.Second, c.nodeReady); err != nil {

@@ -9,9 +9,11 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"log"
 	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 )
 
@@ -181,5 +183,25 @@ func (c *Client) Watch(ctx context.Context, path string, event func(kind string,
 			return err
 		}
 		event(next.Type, next.Object)
+	}
+}
+
+// Follow tells kick whenever something in the collection changes, until the context ends. The API server may be away in between.
+func (c *Client) Follow(ctx context.Context, path string, kick chan<- struct{}) {
+	separator := "?"
+	if strings.Contains(path, "?") {
+		separator = "&"
+	}
+	for ctx.Err() == nil {
+		err := c.Watch(ctx, path+separator+"watch=true&timeoutSeconds=600", func(string, json.RawMessage) {
+			select {
+			case kick <- struct{}{}:
+			default:
+			}
+		})
+		if err != nil && ctx.Err() == nil {
+			log.Printf("watch %s: %v", path, err)
+			time.Sleep(2 * time.Second)
+		}
 	}
 }

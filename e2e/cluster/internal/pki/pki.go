@@ -58,6 +58,7 @@ func Leaves(node, nodeIP, kubernetesIP string) []Leaf {
 		{Name: "scheduler", Issuer: "ca", CN: "system:kube-scheduler", Client: true},
 		{Name: "proxy", Issuer: "ca", CN: "system:kube-proxy", Client: true},
 		{Name: "provisioner", Issuer: "ca", CN: "ers-cluster:provisioner", Client: true},
+		{Name: "policies", Issuer: "ca", CN: "ers-cluster:policies", Client: true},
 		{Name: "simulator", Issuer: "ca", CN: "ers-cluster:simulator", Client: true},
 		{Name: "admin", Issuer: "ca", CN: "admin", O: []string{"system:masters"}, Client: true},
 	}

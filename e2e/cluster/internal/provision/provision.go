@@ -84,7 +84,7 @@ func (p *Provisioner) Run(ctx context.Context) error {
 	}
 	kick := make(chan struct{}, 1)
 	for _, path := range []string{"/api/v1/persistentvolumeclaims", "/api/v1/persistentvolumes"} {
-		go p.watch(ctx, path, kick)
+		go p.Client.Follow(ctx, path, kick)
 	}
 	for {
 		if err := p.reconcile(ctx); err != nil {
@@ -110,21 +110,6 @@ func (p *Provisioner) ServeHTTP(w http.ResponseWriter, _ *http.Request) {
 		return
 	}
 	fmt.Fprintln(w, "ok")
-}
-
-func (p *Provisioner) watch(ctx context.Context, path string, kick chan<- struct{}) {
-	for ctx.Err() == nil {
-		err := p.Client.Watch(ctx, path+"?watch=true&timeoutSeconds=600", func(string, json.RawMessage) {
-			select {
-			case kick <- struct{}{}:
-			default:
-			}
-		})
-		if err != nil && ctx.Err() == nil {
-			log.Printf("watch %s: %v", path, err)
-			time.Sleep(2 * time.Second)
-		}
-	}
 }
 
 func (p *Provisioner) reconcile(ctx context.Context) error {

@@ -106,6 +106,42 @@ func (t *test) noWayOut(ctx context.Context) error {
 	return err
 }
 
+func (t *test) policy(ctx context.Context) error {
+	const path = "/apis/networking.k8s.io/v1/namespaces/"
+	if err := t.admin.Create(ctx, t.path("pods"), t.pod("guarded", []string{"serve", ":8080", "hello from a pod"}, nil), nil); err != nil {
+		return err
+	}
+	pod, err := t.await(ctx, t.path("pods")+"/guarded", "Running")
+	if err != nil {
+		return err
+	}
+	url := "http://" + pod.Status.PodIP + ":8080/"
+	if err := t.answers(ctx, url); err != nil {
+		return fmt.Errorf("before there is a policy: %w", err)
+	}
+	object := map[string]any{"apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy", "metadata": map[string]string{"name": "guarded"},
+		"spec": map[string]any{"podSelector": map[string]any{"matchLabels": map[string]string{"app": "guarded"}}, "policyTypes": []string{"Ingress"},
+			"ingress": []any{map[string]any{"from": []any{map[string]any{"podSelector": map[string]any{"matchLabels": map[string]string{"app": "friend"}}}},
+				"ports": []any{map[string]any{"port": 8080}}}}}}
+	if err := t.admin.Create(ctx, path+t.namespace+"/networkpolicies", object, nil); err != nil {
+		return err
+	}
+	if _, err := t.complete(ctx, "stranger", []string{"unreachable", pod.Status.PodIP + ":8080"}, nil); err != nil {
+		return err
+	}
+	said, err := t.complete(ctx, "friend", []string{"get", url}, nil)
+	if err != nil {
+		return err
+	}
+	if said != "hello from a pod" {
+		return errors.New(said)
+	}
+	if err := t.answers(ctx, url); err != nil {
+		return fmt.Errorf("the host is the node's own machine and is let in: %w", err)
+	}
+	return nil
+}
+
 func claim(name, class, size string) map[string]any {
 	spec := map[string]any{"accessModes": []string{"ReadWriteOnce"}, "resources": map[string]any{"requests": map[string]string{"storage": size}}}
 	if class != "" {

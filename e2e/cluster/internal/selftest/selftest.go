@@ -55,6 +55,7 @@ func Run(ctx context.Context, c *cluster.Cluster, quick bool) error {
 		{"a privileged pod is refused in a restricted namespace", t.privilegedRefused},
 		{"a pod resolves names and reaches a service by name", t.dns},
 		{"a pod reaches nothing outside", t.noWayOut},
+		{"a NetworkPolicy keeps out whom it does not name, between neighbours too", t.policy},
 		{"a claim gets a volume that a non-root pod writes", t.volume},
 		{"a deleted claim takes its folder along, a retained one stays", t.reclaim},
 		{"a limited volume is full when it is full", t.limited},
@@ -223,7 +224,9 @@ func fetch(ctx context.Context, url string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	response, err := (&http.Client{Timeout: 3 * time.Second}).Do(request)
+	// A connection of its own each time: an open one outlives a policy.
+	client := http.Client{Timeout: 3 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
+	response, err := client.Do(request)
 	if err != nil {
 		return "", err
 	}
