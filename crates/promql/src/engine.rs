@@ -67,7 +67,7 @@ pub enum QueryError {
     Timeout,
     #[error("query was canceled in expression evaluation")]
     Cancelled,
-    #[error("expanding series")]
+    #[error("expanding series: {0}")]
     Source(#[source] SourceError),
 }
 

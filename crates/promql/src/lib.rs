@@ -17,4 +17,4 @@ pub use engine::{Engine, InstantSample, Interrupt, Point, QueryError, QueryResul
 pub use parser::{ParseError, parse, parse_selector};
 pub use printer::format_float;
 pub use quote::quote;
-pub use source::{LabelMatcher, MatchOp, Select, SeriesData, SeriesSource, SourceError};
+pub use source::{LabelMatcher, MatchOp, SampleWindows, Select, SeriesData, SeriesSource, SourceError};

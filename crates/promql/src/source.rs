@@ -68,6 +68,20 @@ pub struct Select<'a> {
     pub range: TimeRange,
     /// Most samples that may be returned in all; over it the source answers [`SourceError::TooManySamples`].
     pub max_samples: usize,
+    /// Which of the samples in the range will be used. A source may return more; a long range with a wide step is only
+    /// affordable when it does not.
+    pub windows: Option<SampleWindows>,
+}
+
+/// `count` windows `(end - length, end]`, whose ends lie `step_ms` apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SampleWindows {
+    pub first_end_ms: i64,
+    pub step_ms: i64,
+    pub length_ms: i64,
+    pub count: usize,
+    /// Of each window only the last sample is used, be it a stale marker or not.
+    pub last_only: bool,
 }
 
 /// One series and its samples in time order. Stale markers are included.

@@ -7,6 +7,8 @@ use ers_model::sample::STALE_NAN_BITS;
 use ers_model::{Label, Labels, METRIC_NAME, STALE_NAN};
 
 use crate::engine::QueryError;
+use crate::printer::is_plain_label;
+use crate::quote::quote;
 
 /// Stands for "no value at this step". Stale markers never leave the selectors, and no operation makes that NaN of others,
 /// so it can't be mistaken.
@@ -110,6 +112,27 @@ pub(crate) fn with_label(labels: &Labels, name: &str, value: &str) -> Labels {
         changed.insert(at, Label { name: name.into(), value: value.into() });
     }
     Labels::from_sorted(changed)
+}
+
+/// Labels as Prometheus' messages show them, the name among the others.
+pub(crate) struct Braced<'a>(pub &'a Labels);
+
+impl std::fmt::Display for Braced<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("{")?;
+        for (at, (name, value)) in self.0.iter().enumerate() {
+            if at > 0 {
+                f.write_str(", ")?;
+            }
+            if is_plain_label(name) {
+                f.write_str(name)?
+            } else {
+                f.write_str(&quote(name.as_bytes()))?
+            }
+            write!(f, "={}", quote(value.as_bytes()))?;
+        }
+        f.write_str("}")
+    }
 }
 
 pub(crate) fn duplicate_labels() -> QueryError {

@@ -9,7 +9,7 @@ use crate::ast::{Call, Node, NodeKind, Timing};
 use crate::engine::QueryError;
 use crate::source::{LabelMatcher, MatchOp, SeriesData};
 
-use super::column::{ABSENT, Assembler, Column, is_absent};
+use super::column::{ABSENT, Assembler, Braced, Column, is_absent};
 use super::selector::look_up;
 use super::windows::Frame;
 use super::{Evaluation, Grid};
@@ -115,7 +115,7 @@ impl Evaluation<'_> {
         }
         matchers.extend_from_slice(data);
         matchers.extend_from_slice(names);
-        let found = self.fetch_frame(&matchers, frame, 0, 0)?;
+        let found = self.fetch_frame(&matchers, frame, (0, 0), true)?;
         self.charge_columns(found.len(), frame.grid)?;
         self.per_series(&found, |one: &SeriesData| {
             let mut times = vec![None; frame.grid.count];
@@ -204,7 +204,8 @@ fn newest_per_metric(matching: &[usize], series: &[InfoSeries], step: usize) -> 
         if known_time == time {
             return Err(QueryError::Execution(format!(
                 "found duplicate series for info metric: existing {} @ {known_time}, new {} @ {time}",
-                series[known].labels, one.labels
+                Braced(&series[known].labels),
+                Braced(&one.labels)
             )));
         }
         if known_time < time {

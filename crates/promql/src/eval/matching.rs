@@ -9,7 +9,7 @@ use crate::ast::{Binary, BinaryOp, Cardinality, VectorMatching};
 use crate::engine::QueryError;
 
 use super::binary::{changes_meaning, element};
-use super::column::{ABSENT, Assembler, Column, is_absent, key_labels, with_label, without_metadata};
+use super::column::{ABSENT, Assembler, Braced, Column, is_absent, key_labels, with_label, without_metadata};
 use super::{Evaluation, Grid};
 
 /// Series of both sides that agree in the matching labels, as indices.
@@ -151,10 +151,11 @@ impl Evaluation<'_> {
             if !fills && many.iter().all(|column| is_absent(column.values[step])) {
                 continue;
             }
-            let mut names = [one[*first].labels.to_string(), one[*second].labels.to_string()];
+            let mut names = [first, second].map(|at| Braced(&one[*at].labels).to_string());
             names.sort();
             let side = if matching.cardinality == Cardinality::OneToMany { "left" } else { "right" };
             let key = key_labels(&one[*second].labels, &matching.labels, matching.on);
+            let key = Braced(&key);
             return Err(QueryError::Execution(format!(
                 "found duplicate series for the match group {key} on the {side} hand-side of the operation: \
                  [{}, {}];many-to-many matching not allowed: matching labels must be unique on one side",

@@ -7,7 +7,7 @@ use rayon::prelude::*;
 
 use crate::ast::{At, Expr, MatrixSelector, RangeExtension, Subquery, Timing, VectorSelector};
 use crate::engine::QueryError;
-use crate::source::{LabelMatcher, Select, SeriesData, SourceError};
+use crate::source::{LabelMatcher, SampleWindows, Select, SeriesData, SourceError};
 
 use super::column::{ABSENT, Column, RawSeries, is_absent};
 use super::windows::Frame;
@@ -20,7 +20,14 @@ pub(super) const PARALLEL_SERIES: usize = 200;
 #[derive(Default)]
 pub(super) struct Fetched {
     repeated: Vec<Vec<LabelMatcher>>,
-    read: Vec<(Vec<LabelMatcher>, TimeRange, Arc<Vec<SeriesData>>)>,
+    read: Vec<Read>,
+}
+
+struct Read {
+    matchers: Vec<LabelMatcher>,
+    range: TimeRange,
+    windows: Option<SampleWindows>,
+    series: Arc<Vec<SeriesData>>,
 }
 
 impl Fetched {
@@ -40,18 +47,23 @@ impl Fetched {
 
 impl Evaluation<'_> {
     /// Series in the order of their labels, so that answers do not depend on the source.
-    pub(super) fn fetch(
+    fn fetch(
         &mut self,
         matchers: &[LabelMatcher],
         range: TimeRange,
+        windows: Option<SampleWindows>,
     ) -> Result<Arc<Vec<SeriesData>>, QueryError> {
         self.check_interrupt()?;
-        let known = self.fetched.read.iter().find(|(of, over, _)| *over == range && of.as_slice() == matchers);
-        if let Some((_, _, series)) = known {
-            return Ok(series.clone());
+        let known = self
+            .fetched
+            .read
+            .iter()
+            .find(|read| read.range == range && read.windows == windows && read.matchers.as_slice() == matchers);
+        if let Some(read) = known {
+            return Ok(read.series.clone());
         }
         let max_samples = self.engine.max_samples.saturating_sub(self.samples);
-        let select = Select { matchers, range, max_samples };
+        let select = Select { matchers, range, max_samples, windows };
         let mut series = self.source.select(&select).map_err(|error| match error {
             SourceError::TooManySamples => QueryError::TooManySamples,
             other => QueryError::Source(other),
@@ -62,7 +74,7 @@ impl Evaluation<'_> {
         let series = Arc::new(series);
         if self.fetched.repeated.iter().any(|of| of.as_slice() == matchers) {
             self.charge(series.iter().map(|one| one.values.len()).sum())?;
-            self.fetched.read.push((matchers.to_vec(), range, series.clone()));
+            self.fetched.read.push(Read { matchers: matchers.to_vec(), range, windows, series: series.clone() });
         }
         Ok(series)
     }
@@ -92,13 +104,22 @@ impl Evaluation<'_> {
         &mut self,
         matchers: &[LabelMatcher],
         frame: &Frame,
-        before: i64,
-        after: i64,
+        (before, after): (i64, i64),
+        last_only: bool,
     ) -> Result<Arc<Vec<SeriesData>>, QueryError> {
         let last = frame.grid.count.saturating_sub(1);
         let start_ms = frame.start(0).saturating_sub(before).saturating_add(1);
         let end_ms = frame.end(last).saturating_add(after);
-        self.fetch(matchers, TimeRange { start_ms, end_ms })
+        let length_ms = frame.range.saturating_add(before).saturating_add(after);
+        let sparse = last > 0 && frame.at.is_none() && (last_only || length_ms < frame.grid.step);
+        let windows = sparse.then(|| SampleWindows {
+            first_end_ms: frame.end(0).saturating_add(after),
+            step_ms: frame.grid.step,
+            length_ms,
+            count: frame.grid.count,
+            last_only,
+        });
+        self.fetch(matchers, TimeRange { start_ms, end_ms }, windows)
     }
 
     pub(super) fn instant_selector(
@@ -110,7 +131,7 @@ impl Evaluation<'_> {
         if selector.extension == Some(RangeExtension::Smoothed) {
             return self.smoothed_selector(selector, &frame);
         }
-        let series = self.fetch_frame(&selector.matchers, &frame, 0, 0)?;
+        let series = self.fetch_frame(&selector.matchers, &frame, (0, 0), true)?;
         self.charge_columns(series.len(), grid)?;
         let column = |one: &SeriesData| {
             let mut values = vec![ABSENT; grid.count];
@@ -185,7 +206,7 @@ impl Evaluation<'_> {
         before: i64,
         after: i64,
     ) -> Result<Vec<RawSeries>, QueryError> {
-        let series = self.fetch_frame(&selector.matchers, frame, before, after)?;
+        let series = self.fetch_frame(&selector.matchers, frame, (before, after), false)?;
         self.charge(series.iter().map(|one| one.values.len()).sum())?;
         // A selector that occurs once gives its samples away; a shared one must be copied.
         let owned = Arc::try_unwrap(series).unwrap_or_else(|shared| shared.as_ref().clone());

@@ -138,7 +138,7 @@ impl Evaluation<'_> {
     fn timestamp(&mut self, arg: &Node, grid: Grid) -> Result<Vec<Column>, QueryError> {
         if let NodeKind::Vector(selector) = &arg.unwrap_parens().kind {
             let frame = self.lookback_frame(selector, grid)?;
-            let series = self.fetch_frame(&selector.matchers, &frame, 0, 0)?;
+            let series = self.fetch_frame(&selector.matchers, &frame, (0, 0), true)?;
             self.charge_columns(series.len(), grid)?;
             let columns = self.per_series(&series, |one| {
                 let mut values = vec![ABSENT; grid.count];
