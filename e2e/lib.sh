@@ -65,9 +65,11 @@ build_programs() {
 # One image per program; the tag is the hash of the content, so a changed program rolls out and an unchanged one does not.
 # Prints `<program> <reference> <archive>` per line.
 build_images() {
-  local program repository=${IMAGE_REPOSITORY:-localhost}
+  local program archive reference
   for program in ers-operator ers-server ers-agent; do
-    cluster image --binary "$bin_dir/$program" --name "$repository/$program" --output-dir "$cache/images"
+    archive=$cache/images/$program.tar
+    reference=$(cluster image -repository "${IMAGE_REPOSITORY:-localhost}/$program" -o "$archive" "$bin_dir/$program" | awk '{print $1}' | tail -1)
+    printf '%s %s %s\n' "$program" "$reference" "$archive"
   done
 }
 

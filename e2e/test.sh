@@ -73,7 +73,7 @@ up_again() {
   [ $took -le 60 ]
 }
 on_cluster() {
-  ERS_E2E_KUBECONFIG=$(cluster kubeconfig) ERS_E2E_TOOLS=$tools ERS_E2E_AUDIT_LOG=$(cluster audit-log) \
+  ERS_E2E_KUBECONFIG=$(cluster kubeconfig) ERS_E2E_TOOLS=$tools ERS_E2E_OPERATOR=$bin_dir/ers-operator ERS_E2E_AUDIT_LOG=$(dirname "$(cluster kubeconfig)")/log/audit.log \
     cargo test --locked --profile $profile -p ers-e2e -- --test-threads 1 --nocapture
 }
 browser() { e2e/browser/run-cluster.sh; }

@@ -55,7 +55,7 @@ done < <(IMAGE_REPOSITORY=$image_repository build_images)
 if [ -z "$context" ]; then
   cluster load-image "${archives[@]}"
 else
-  for archive in "${archives[@]}"; do cluster push "$archive"; done
+  cluster push ${ERS_PUSH_FLAGS:-} "${archives[@]}" "$image_repository"
 fi
 
 step "installing the operator"

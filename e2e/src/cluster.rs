@@ -23,9 +23,11 @@ pub struct Cluster {
 }
 
 fn variable(name: &str) -> Result<PathBuf> {
-    std::env::var_os(name)
-        .map(PathBuf::from)
-        .ok_or_else(|| anyhow!("{name} is not set: these tests need the cluster that `make test` starts; run `e2e/test.sh --only cluster`"))
+    std::env::var_os(name).map(PathBuf::from).ok_or_else(|| {
+        anyhow!(
+            "{name} is not set: these tests need the cluster that `make test` starts; run `e2e/test.sh --only cluster`"
+        )
+    })
 }
 
 impl Cluster {
@@ -35,7 +37,8 @@ impl Cluster {
         let tools = variable("ERS_E2E_TOOLS")?;
         // A second call finds the provider installed: that is what is wanted.
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-        let config = Config::from_custom_kubeconfig(Kubeconfig::read_from(&kubeconfig)?, &KubeConfigOptions::default()).await?;
+        let config =
+            Config::from_custom_kubeconfig(Kubeconfig::read_from(&kubeconfig)?, &KubeConfigOptions::default()).await?;
         Ok(Cluster {
             client: Client::try_from(config)?,
             kubeconfig,
@@ -78,7 +81,14 @@ impl Cluster {
     }
 
     /// An API for any kind by group, version and kind.
-    pub fn api(&self, group: &str, version: &str, kind: &str, plural: &str, namespace: Option<&str>) -> Api<DynamicObject> {
+    pub fn api(
+        &self,
+        group: &str,
+        version: &str,
+        kind: &str,
+        plural: &str,
+        namespace: Option<&str>,
+    ) -> Api<DynamicObject> {
         let resource = ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk(group, version, kind), plural);
         match namespace {
             Some(namespace) => Api::namespaced_with(self.client.clone(), namespace, &resource),
@@ -100,9 +110,13 @@ impl Cluster {
 
     pub async fn create_namespace(&self, name: &str, labels: Value) -> Result<()> {
         let namespaces = self.api("", "v1", "Namespace", "namespaces", None);
-        let object: DynamicObject =
-            serde_json::from_value(serde_json::json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}}))?;
-        namespaces.create(&PostParams::default(), &object).await.with_context(|| format!("creating namespace {name}"))?;
+        let object: DynamicObject = serde_json::from_value(
+            serde_json::json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}}),
+        )?;
+        namespaces
+            .create(&PostParams::default(), &object)
+            .await
+            .with_context(|| format!("creating namespace {name}"))?;
         Ok(())
     }
 
@@ -133,11 +147,19 @@ impl Cluster {
     }
 
     /// Waits until a condition has a status for the object's present generation; answers the condition.
-    pub async fn condition(&self, api: &Api<DynamicObject>, name: &str, kind: &str, status: &str, within: Duration) -> Result<Value> {
+    pub async fn condition(
+        &self,
+        api: &Api<DynamicObject>,
+        name: &str,
+        kind: &str,
+        status: &str,
+        within: Duration,
+    ) -> Result<Value> {
         eventually(&format!("{name}: {kind}={status}"), within, || async {
             let object = api.get(name).await?;
             let generation = object.metadata.generation.unwrap_or(0);
-            let found = condition_of(&object, kind).with_context(|| format!("no condition {kind} in {}", object.data["status"]))?;
+            let found = condition_of(&object, kind)
+                .with_context(|| format!("no condition {kind} in {}", object.data["status"]))?;
             ensure!(
                 found["status"] == status && found["observedGeneration"] == generation,
                 "generation {generation}, conditions {}",

@@ -42,7 +42,11 @@ impl ServerApi {
     }
 
     pub async fn log_in_at(http: Client, base: String, user: &str, password: &str) -> Result<ServerApi> {
-        let answer = http.post(format!("{base}/ers/v1/session")).json(&json!({"username": user, "password": password})).send().await?;
+        let answer = http
+            .post(format!("{base}/ers/v1/session"))
+            .json(&json!({"username": user, "password": password}))
+            .send()
+            .await?;
         ensure!(answer.status().is_success(), "log-in answered {}", answer.status());
         let cookie = answer
             .headers()
@@ -58,8 +62,11 @@ impl ServerApi {
 
     /// A request within the session.
     pub async fn call(&self, method: Method, path: &str, body: Option<Value>) -> Result<(StatusCode, Value)> {
-        let mut request =
-            self.http.request(method, format!("{}{path}", self.base)).header(COOKIE, &self.cookie).header("X-CSRF-Token", &self.csrf);
+        let mut request = self
+            .http
+            .request(method, format!("{}{path}", self.base))
+            .header(COOKIE, &self.cookie)
+            .header("X-CSRF-Token", &self.csrf);
         if let Some(body) = body {
             request = request.json(&body);
         }
@@ -76,7 +83,8 @@ impl ServerApi {
     }
 
     async fn prometheus(&self, path: &str, parameters: &[(&str, &str)]) -> Result<Value> {
-        let answer = self.http.get(format!("{}{path}", self.base)).query(parameters).header(COOKIE, &self.cookie).send().await?;
+        let answer =
+            self.http.get(format!("{}{path}", self.base)).query(parameters).header(COOKIE, &self.cookie).send().await?;
         let status = answer.status();
         let body: Value = answer.json().await?;
         if status != StatusCode::OK || body["status"] != "success" {

@@ -33,7 +33,10 @@ async fn counts_in_status_are_those_of_the_cluster() -> Result<()> {
     eventually("status.collectors and status.targets", MINUTE, || async {
         let status = targets.get(NODES).await?.data["status"].clone();
         let collectors = &status["collectors"];
-        ensure!(collectors["desired"] == nodes && collectors["ready"] == nodes && collectors["updated"] == nodes, "{status}");
+        ensure!(
+            collectors["desired"] == nodes && collectors["ready"] == nodes && collectors["updated"] == nodes,
+            "{status}"
+        );
         ensure!(status["targets"]["up"].as_u64() >= Some(3) && status["targets"]["down"] == 0, "{status}");
         Ok(Some(()))
     })
@@ -44,7 +47,10 @@ async fn counts_in_status_are_those_of_the_cluster() -> Result<()> {
 async fn compare(server: &ServerApi, query: &str, expected: f64, fraction: f64) -> Result<()> {
     eventually(&format!("{query} = {expected}"), MINUTE / 2, || async {
         let value = server.value(query).await?;
-        ensure!((value - expected).abs() <= expected.abs() * fraction + f64::EPSILON, "{query}: {value}, expected {expected}");
+        ensure!(
+            (value - expected).abs() <= expected.abs() * fraction + f64::EPSILON,
+            "{query}: {value}, expected {expected}"
+        );
         Ok(Some(()))
     })
     .await
@@ -66,7 +72,10 @@ fn stat(key: &str) -> Result<f64> {
 async fn a_dozen_node_series_equal_the_machines_own_proc() -> Result<()> {
     let cluster = Cluster::connect().await?;
     let server = demo_server(&cluster).await?;
-    let cpus = fs::read_to_string("/proc/stat")?.lines().filter(|line| line.starts_with("cpu") && !line.starts_with("cpu ")).count();
+    let cpus = fs::read_to_string("/proc/stat")?
+        .lines()
+        .filter(|line| line.starts_with("cpu") && !line.starts_with("cpu "))
+        .count();
     compare(&server, "count(count by (cpu) (node_cpu_seconds_total))", cpus as f64, 0.0).await?;
     compare(&server, "node_memory_MemTotal_bytes", meminfo("MemTotal")?, 0.0).await?;
     compare(&server, "node_memory_SwapTotal_bytes", meminfo("SwapTotal")?, 0.0).await?;
@@ -119,13 +128,27 @@ async fn series_equal_those_of_debians_node_exporter() -> Result<()> {
     let mut wrong = Vec::new();
     // Values that do not move, or hardly: equal within 1 %.
     for name in [
-        "node_memory_MemTotal_bytes", "node_boot_time_seconds", "node_filesystem_size_bytes", "node_network_mtu_bytes", "node_network_up",
-        "node_network_flags", "node_filefd_maximum", "node_cpu_seconds_total", "node_disk_reads_completed_total", "node_network_carrier",
-        "node_memory_SwapTotal_bytes", "node_forks_total", "node_context_switches_total", "node_nf_conntrack_entries_limit", "node_disk_info",
-        "node_network_info", "node_uname_info",
+        "node_memory_MemTotal_bytes",
+        "node_boot_time_seconds",
+        "node_filesystem_size_bytes",
+        "node_network_mtu_bytes",
+        "node_network_up",
+        "node_network_flags",
+        "node_filefd_maximum",
+        "node_cpu_seconds_total",
+        "node_disk_reads_completed_total",
+        "node_network_carrier",
+        "node_memory_SwapTotal_bytes",
+        "node_forks_total",
+        "node_context_switches_total",
+        "node_nf_conntrack_entries_limit",
+        "node_disk_info",
+        "node_network_info",
+        "node_uname_info",
     ] {
         let mut found = 0;
-        for line in body.lines().filter(|line| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' ']))) {
+        for line in body.lines().filter(|line| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' '])))
+        {
             let (series, value) = line.rsplit_once(' ').context("a sample line")?;
             let expected: f64 = value.parse()?;
             if series.contains("mode=\"iowait\"") || series.contains("mode=\"steal\"") || series.contains("lo\"") {
@@ -198,7 +221,14 @@ async fn a_fresh_sample_arrives_within_two_intervals() -> Result<()> {
 async fn nothing_is_answered_without_a_login() -> Result<()> {
     let cluster = Cluster::connect().await?;
     let server = demo_server(&cluster).await?;
-    for path in ["/api/v1/query?query=up", "/ers/v1/overview", "/ers/v1/objects", "/ers/v1/audit", "/ers/v1/tokens", "/api/v1/labels"] {
+    for path in [
+        "/api/v1/query?query=up",
+        "/ers/v1/overview",
+        "/ers/v1/objects",
+        "/ers/v1/audit",
+        "/ers/v1/tokens",
+        "/api/v1/labels",
+    ] {
         let status = server.http.get(format!("{}{path}", server.base)).send().await?.status();
         ensure!(status == 401, "{path}: {status}");
     }

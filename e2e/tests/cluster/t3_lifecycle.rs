@@ -19,8 +19,13 @@ async fn a_changed_configuration_rolls_the_agents_and_ready_follows() -> Result<
         let status = targets.get(NODES).await?.data["status"].clone();
         let pods = cluster.pods(DEMO, &format!("reporting.ers.dev/target={NODES}")).await?;
         for pod in pods.iter().filter(|pod| pod.metadata.deletion_timestamp.is_none()) {
-            let runs = pod.metadata.annotations.as_ref().and_then(|all| all.get("reporting.ers.dev/config-hash").cloned());
-            ensure!(runs.as_deref() == status["configHash"].as_str(), "pod runs {runs:?}, status says {}", status["configHash"]);
+            let runs =
+                pod.metadata.annotations.as_ref().and_then(|all| all.get("reporting.ers.dev/config-hash").cloned());
+            ensure!(
+                runs.as_deref() == status["configHash"].as_str(),
+                "pod runs {runs:?}, status says {}",
+                status["configHash"]
+            );
         }
         ensure!((status["configHash"] == hash) == (wanted == interval), "the hash is that of the configuration");
     }
@@ -64,11 +69,23 @@ async fn objects_first_then_the_namespace_leaves_nothing() -> Result<()> {
     cluster.apply(&targets, node_target("t")).await?;
     cluster.condition(&targets, "t", "Ready", "True", 3 * MINUTE).await?;
     let server = ServerApi::log_in(&cluster, namespace, "p").await?;
-    let boot = eventually("a sample", MINUTE, || async { Ok(Some(server.value("min(min_over_time(timestamp(node_load1)[1h:5s]))").await?)) }).await?;
+    let boot = eventually("a sample", MINUTE, || async {
+        Ok(Some(server.value("min(min_over_time(timestamp(node_load1)[1h:5s]))").await?))
+    })
+    .await?;
     targets.delete("t", &Default::default()).await?;
     policies.delete("p", &Default::default()).await?;
     eventually("no child is left but the volume", 2 * MINUTE, || async {
-        let (_, left) = cluster.kubectl(&["-n", namespace, "get", "statefulset,daemonset,service,serviceaccount,rolebinding,pod,networkpolicy", "-l", "app.kubernetes.io/managed-by=ers-operator", "-o", "name"])?;
+        let (_, left) = cluster.kubectl(&[
+            "-n",
+            namespace,
+            "get",
+            "statefulset,daemonset,service,serviceaccount,rolebinding,pod,networkpolicy",
+            "-l",
+            "app.kubernetes.io/managed-by=ers-operator",
+            "-o",
+            "name",
+        ])?;
         ensure!(left.trim().is_empty() || left.contains("No resources"), "left: {left}");
         Ok(Some(()))
     })
@@ -114,7 +131,13 @@ async fn a_namespace_without_the_label_is_told_so() -> Result<()> {
     let accepted = cluster.condition(&cluster.targets(namespace), "t", "Accepted", "False", MINUTE).await?;
     ensure!(accepted["reason"] == "NamespaceNotAllowed", "{accepted}");
     // The label comes: no further edit is needed.
-    cluster.kubectl_ok(&["label", "namespace", namespace, "reporting.ers.dev/host-access=allowed", "pod-security.kubernetes.io/enforce=restricted"])?;
+    cluster.kubectl_ok(&[
+        "label",
+        "namespace",
+        namespace,
+        "reporting.ers.dev/host-access=allowed",
+        "pod-security.kubernetes.io/enforce=restricted",
+    ])?;
     eventually("the reason is now Pod Security", MINUTE, || async {
         let object = cluster.targets(namespace).get("t").await?;
         let accepted = ers_e2e::cluster::condition_of(&object, "Accepted").context("Accepted")?;

@@ -20,10 +20,20 @@ fn uid(pod: &DynamicObject) -> Result<String> {
 }
 
 fn restarts(pod: &DynamicObject) -> u64 {
-    pod.data["status"]["containerStatuses"].as_array().into_iter().flatten().filter_map(|status| status["restartCount"].as_u64()).sum()
+    pod.data["status"]["containerStatuses"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(|status| status["restartCount"].as_u64())
+        .sum()
 }
 
-async fn one_process(cluster: &Cluster, namespace: &str, selector: &str, program: &str) -> Result<(DynamicObject, u32)> {
+async fn one_process(
+    cluster: &Cluster,
+    namespace: &str,
+    selector: &str,
+    program: &str,
+) -> Result<(DynamicObject, u32)> {
     eventually(&format!("a process of {selector}"), MINUTE, || async {
         for pod in cluster.pods(namespace, selector).await? {
             if let Some(pid) = processes::of_pod(&uid(&pod)?, program)?.first() {
@@ -46,7 +56,12 @@ async fn nothing_is_missing(server: &ServerApi, interval: f64, window: u64) -> R
         let now = server.value("time() + 0 * max(node_load1)").await?;
         let times: Vec<f64> = samples.iter().map(|(time, _)| *time).chain([now - interval * 0.5]).collect();
         for pair in times.windows(2) {
-            ensure!(pair[1] - pair[0] <= interval * 1.5, "a gap of {:.1} s, {:.0} s ago", pair[1] - pair[0], now - pair[0]);
+            ensure!(
+                pair[1] - pair[0] <= interval * 1.5,
+                "a gap of {:.1} s, {:.0} s ago",
+                pair[1] - pair[0],
+                now - pair[0]
+            );
         }
         ensure!(times.len() as f64 >= window as f64 / interval * 0.8, "only {} samples", times.len());
         Ok(Some(()))
@@ -96,7 +111,8 @@ async fn while_the_server_is_down_for_a_minute_agents_spool_and_nothing_is_missi
     for_the_length_of(MINUTE).await;
     cluster.tool(&["start", "kubelet"])?;
     killed?;
-    let server = eventually("the server answers again", 3 * MINUTE, || async { Ok(Some(demo_server(&cluster).await?)) }).await?;
+    let server =
+        eventually("the server answers again", 3 * MINUTE, || async { Ok(Some(demo_server(&cluster).await?)) }).await?;
     nothing_is_missing(&server, interval(&cluster).await?, 150).await
 }
 
@@ -106,7 +122,14 @@ async fn while_the_api_server_is_down_for_a_minute_no_sample_is_lost_and_nothing
     let server = demo_server(&cluster).await?;
     let mut before = Vec::new();
     for selector in [SERVER_PODS, AGENT_PODS] {
-        before.extend(cluster.pods(DEMO, selector).await?.iter().map(|pod| Ok((uid(pod)?, restarts(pod)))).collect::<Result<Vec<_>>>()?);
+        before.extend(
+            cluster
+                .pods(DEMO, selector)
+                .await?
+                .iter()
+                .map(|pod| Ok((uid(pod)?, restarts(pod))))
+                .collect::<Result<Vec<_>>>()?,
+        );
     }
     cluster.tool(&["stop", "kube-apiserver"])?;
     for_the_length_of(MINUTE).await;
@@ -116,7 +139,14 @@ async fn while_the_api_server_is_down_for_a_minute_no_sample_is_lost_and_nothing
     eventually("the API server answers", MINUTE, || async { Ok(Some(cluster.pods(DEMO, AGENT_PODS).await?)) }).await?;
     let mut after = Vec::new();
     for selector in [SERVER_PODS, AGENT_PODS] {
-        after.extend(cluster.pods(DEMO, selector).await?.iter().map(|pod| Ok((uid(pod)?, restarts(pod)))).collect::<Result<Vec<_>>>()?);
+        after.extend(
+            cluster
+                .pods(DEMO, selector)
+                .await?
+                .iter()
+                .map(|pod| Ok((uid(pod)?, restarts(pod))))
+                .collect::<Result<Vec<_>>>()?,
+        );
     }
     ensure!(before == after, "pods and restarts before {before:?}, after {after:?}");
     cluster.kubectl_ok(&["-n", "ers-system", "rollout", "status", "deployment/ers-operator", "--timeout=180s"])?;
@@ -148,7 +178,11 @@ async fn an_agent_killed_in_mid_work_goes_on_and_what_it_had_sent_stays() -> Res
 async fn lease_holder(cluster: &Cluster) -> Result<String> {
     let leases = cluster.api("coordination.k8s.io", "v1", "Lease", "leases", Some("ers-system"));
     let lease = leases.get("ers-operator").await?;
-    lease.data["spec"]["holderIdentity"].as_str().filter(|holder| !holder.is_empty()).map(str::to_owned).context("nobody holds the lease")
+    lease.data["spec"]["holderIdentity"]
+        .as_str()
+        .filter(|holder| !holder.is_empty())
+        .map(str::to_owned)
+        .context("nobody holds the lease")
 }
 
 async fn leader(cluster: &Cluster) -> Result<(String, u32)> {
@@ -216,13 +250,27 @@ async fn a_leader_that_was_stopped_writes_nothing_when_it_wakes() -> Result<()> 
 #[tokio::test]
 async fn a_node_that_was_drained_and_uncordoned_comes_back_with_everything() -> Result<()> {
     let cluster = Cluster::connect().await?;
-    let node = cluster.api("", "v1", "Node", "nodes", None).list(&Default::default()).await?.items[0].metadata.name.clone().context("name")?;
-    let drained = cluster.kubectl(&["drain", &node, "--ignore-daemonsets", "--delete-emptydir-data", "--force", "--timeout=90s", "--pod-selector", SERVER_PODS]);
+    let node = cluster.api("", "v1", "Node", "nodes", None).list(&Default::default()).await?.items[0]
+        .metadata
+        .name
+        .clone()
+        .context("name")?;
+    let drained = cluster.kubectl(&[
+        "drain",
+        &node,
+        "--ignore-daemonsets",
+        "--delete-emptydir-data",
+        "--force",
+        "--timeout=90s",
+        "--pod-selector",
+        SERVER_PODS,
+    ]);
     cluster.kubectl_ok(&["uncordon", &node])?;
     let (succeeded, text) = drained?;
     ensure!(succeeded, "drain: {text}");
     cluster.condition(&cluster.policies(DEMO), POLICY, "Ready", "True", 3 * MINUTE).await?;
-    let server = eventually("the server answers", 2 * MINUTE, || async { Ok(Some(demo_server(&cluster).await?)) }).await?;
+    let server =
+        eventually("the server answers", 2 * MINUTE, || async { Ok(Some(demo_server(&cluster).await?)) }).await?;
     nothing_is_missing(&server, interval(&cluster).await?, 60).await
 }
 
@@ -230,8 +278,15 @@ async fn a_node_that_was_drained_and_uncordoned_comes_back_with_everything() -> 
 #[tokio::test]
 async fn an_object_that_does_not_deserialize_blocks_no_other() -> Result<()> {
     let cluster = Cluster::connect().await?;
-    let webhooks = cluster.api("admissionregistration.k8s.io", "v1", "ValidatingWebhookConfiguration", "validatingwebhookconfigurations", None);
-    let definitions = cluster.api("apiextensions.k8s.io", "v1", "CustomResourceDefinition", "customresourcedefinitions", None);
+    let webhooks = cluster.api(
+        "admissionregistration.k8s.io",
+        "v1",
+        "ValidatingWebhookConfiguration",
+        "validatingwebhookconfigurations",
+        None,
+    );
+    let definitions =
+        cluster.api("apiextensions.k8s.io", "v1", "CustomResourceDefinition", "customresourcedefinitions", None);
     let definition = definitions.get("collectortargets.reporting.ers.dev").await?;
     let webhook = webhooks
         .list(&Default::default())
@@ -247,10 +302,19 @@ async fn an_object_that_does_not_deserialize_blocks_no_other() -> Result<()> {
             .collect();
         serde_json::to_string(&patches)
     };
-    cluster.kubectl_ok(&["patch", "validatingwebhookconfiguration", &webhook_name, "--type=json", "-p", &set_policy("off")?])?;
+    cluster.kubectl_ok(&[
+        "patch",
+        "validatingwebhookconfiguration",
+        &webhook_name,
+        "--type=json",
+        "-p",
+        &set_policy("off")?,
+    ])?;
     let open = json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true});
     let schema = "/spec/versions/0/schema/openAPIV3Schema";
-    let patch = |schema_value: &Value| serde_json::to_string(&json!([{"op": "replace", "path": schema, "value": schema_value}]));
+    let patch = |schema_value: &Value| {
+        serde_json::to_string(&json!([{"op": "replace", "path": schema, "value": schema_value}]))
+    };
     let result = async {
         cluster.kubectl_ok(&["patch", "crd", "collectortargets.reporting.ers.dev", "--type=json", "-p", &patch(&open)?])?;
         let broken = json!({"apiVersion": "reporting.ers.dev/v1alpha1", "kind": "CollectorTarget", "metadata": {"name": "broken"}, "spec": {"type": {"no": "sense"}, "node": 42}});
@@ -260,8 +324,22 @@ async fn an_object_that_does_not_deserialize_blocks_no_other() -> Result<()> {
     .await;
     let removed = cluster.targets(DEMO).delete("broken", &Default::default()).await.map(drop);
     let original = definition.data["spec"]["versions"][0]["schema"]["openAPIV3Schema"].clone();
-    cluster.kubectl_ok(&["patch", "crd", "collectortargets.reporting.ers.dev", "--type=json", "-p", &patch(&original)?])?;
-    cluster.kubectl_ok(&["patch", "validatingwebhookconfiguration", &webhook_name, "--type=json", "-p", &set_policy("on")?])?;
+    cluster.kubectl_ok(&[
+        "patch",
+        "crd",
+        "collectortargets.reporting.ers.dev",
+        "--type=json",
+        "-p",
+        &patch(&original)?,
+    ])?;
+    cluster.kubectl_ok(&[
+        "patch",
+        "validatingwebhookconfiguration",
+        &webhook_name,
+        "--type=json",
+        "-p",
+        &set_policy("on")?,
+    ])?;
     result?;
     removed.context("removing the broken object")
 }
