@@ -1,8 +1,8 @@
 //! The CustomResourceDefinitions as they are installed.
 //!
-//! kube's derive makes them from the types; [`normalise`] then removes what the derive adds and Kubernetes' conventions
-//! or Argo CD do not want: `nullable` (a null is refused, with the field's path), `default` (an eternal difference in
-//! Argo CD), and number formats that the API server does not know.
+//! kube's derive makes them from the types; `normalise` then removes what the derive adds and Kubernetes' conventions or
+//! Argo CD do not want: `nullable` (a null counts as left out), `default` (an eternal difference in Argo CD), and formats
+//! of integers, some of which the API server does not know.
 
 use std::fmt;
 use std::sync::OnceLock;
@@ -58,7 +58,8 @@ impl fmt::Display for Kind {
 
 /// The definition of one kind, as it is installed.
 pub fn definition(kind: Kind) -> CustomResourceDefinition {
-    serde_json::from_value(definition_value(kind).clone()).expect("the definition came from this very type")
+    let value = definition_value(kind).clone();
+    serde_json::from_value(value).expect("the definition came from this very type")
 }
 
 /// The definition of one kind as JSON, made once.
@@ -103,10 +104,20 @@ fn normalise(schema: &mut Value) {
     for key in ["nullable", "default", "title"] {
         object.remove(key);
     }
-    if let Some(format) = object.get("format").and_then(Value::as_str)
-        && (format.starts_with("uint") || format == "int32")
-    {
-        object.insert("format".into(), "int64".into());
+    // Without a format the API server names the type that it got, instead of an empty one.
+    if object.get("type").and_then(Value::as_str) == Some("integer") {
+        object.remove("format");
+    }
+    if object.get("x-kubernetes-int-or-string") == Some(&Value::Bool(true)) {
+        object.remove("anyOf");
+    }
+    for key in ["minimum", "maximum"] {
+        if let Some(number) = object.get(key).and_then(Value::as_f64).filter(|number| number.fract() == 0.0) {
+            object.insert(key.into(), json!(number as i64));
+        }
+    }
+    if let Some(Value::Array(allowed)) = object.get_mut("enum") {
+        allowed.retain(|value| !value.is_null());
     }
     if let Some(Value::String(description)) = object.get_mut("description") {
         *description = one_paragraph_per_line(description);

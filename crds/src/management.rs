@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// How far the operator and the server act on an object.
+// No doc comment on the type: the derive would print it in place of the field's.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum ManagementState {
     /// Build, run and keep up to date.

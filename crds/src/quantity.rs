@@ -83,7 +83,7 @@ impl JsonSchema for Quantity {
             "anyOf": [{"type": "integer"}, {"type": "string"}],
             "minimum": 0,
             "maxLength": 24,
-            "pattern": "^([0-9]{1,15}|[0-9]{1,15}m|[0-9]{1,15}(\\.[0-9]{1,3})?(k|M|G|T|P|Ki|Mi|Gi|Ti|Pi)?)$",
+            "pattern": "^[0-9]{1,15}(m|(\\.[0-9]{1,3})?(k|M|G|T|P|Ki|Mi|Gi|Ti|Pi)?)$",
         })
     }
 }

@@ -128,20 +128,22 @@ pub fn collector_target(
     collector_target::validate(new)
 }
 
-/// Judges an object as it was written: a manifest, or what an admission request holds.
+/// Judges an object as it was written: a manifest, or what an admission request holds. Its status is not looked at.
 pub fn document(
     kind: Kind,
     new: &Value,
     old: Option<&Value>,
     unknown_fields: UnknownFields,
 ) -> Result<Validated, Violations> {
-    judge_schema_and_rules(kind, new, old, unknown_fields)?;
+    let new = pruned(kind, new);
+    let old = old.map(|old| pruned(kind, old));
+    judge_schema_and_rules(kind, &new, old.as_ref(), unknown_fields)?;
     match kind {
         Kind::ReportPolicy => {
-            report_policy::validate(&typed(new)?).map(|valid| Validated::ReportPolicy(Box::new(valid)))
+            report_policy::validate(&typed(&new)?).map(|valid| Validated::ReportPolicy(Box::new(valid)))
         }
         Kind::CollectorTarget => {
-            collector_target::validate(&typed(new)?).map(|valid| Validated::CollectorTarget(Box::new(valid)))
+            collector_target::validate(&typed(&new)?).map(|valid| Validated::CollectorTarget(Box::new(valid)))
         }
     }
 }
@@ -152,12 +154,23 @@ fn judge_schema_and_rules(
     old: Option<&Value>,
     unknown_fields: UnknownFields,
 ) -> Result<(), Violations> {
-    let broken = schema::judge(crate::crd::schema(kind), new, unknown_fields);
-    if !broken.is_empty() {
-        return Err(Violations(broken));
+    let schema::Judgement { mut violations, blocks_rules } =
+        schema::judge(crate::crd::schema(kind), new, unknown_fields);
+    if !blocks_rules {
+        violations.extend(rules::judge(kind, new, old));
     }
-    let broken = rules::judge(kind, new, old);
-    if broken.is_empty() { Ok(()) } else { Err(Violations(broken)) }
+    if violations.is_empty() { Ok(()) } else { Err(Violations(violations)) }
+}
+
+/// What is left of an object once the API server has dropped empty fields; without the status, which has writers and rules
+/// of its own.
+fn pruned(kind: Kind, value: &Value) -> Value {
+    let mut value = value.clone();
+    if let Some(fields) = value.as_object_mut() {
+        fields.remove("status");
+    }
+    schema::prune_nulls(crate::crd::schema(kind), &mut value);
+    value
 }
 
 fn without_status<K: serde::Serialize>(object: &K) -> Value {

@@ -17,8 +17,11 @@ pub(super) fn judge(kind: Kind, new: &Value, old: Option<&Value>) -> Vec<Violati
         Err(errors) => errors
             .into_iter()
             .map(|error| {
+                // A rule that can't be evaluated refuses the object, here as in the API server.
                 let rule = rule_id(&error.message).unwrap_or("cel-evaluation").to_string();
-                Violation::new(error.field_path, rule, error.message)
+                // At the root the engine keeps the dot in front of the relative path; the API server does not.
+                let field = error.field_path.strip_prefix('.').unwrap_or(&error.field_path);
+                Violation::new(field, rule, error.message)
             })
             .collect(),
     }
