@@ -61,7 +61,7 @@ impl Peer {
 
 /// 36 series per instance, as a host with some services shows them: counters, gauges with two decimals, constants.
 fn body(at_ms: i64, step: i64, first: usize, count: usize) -> Vec<u8> {
-    let series: Vec<TimeSeries> = (first..first + count)
+    let rows: Vec<(Labels, [Sample; 1])> = (first..first + count)
         .map(|number| {
             let (instance, kind) = (number / 36, number % 36);
             let noise = ((number as u64 * 2654435761 + step as u64 * 40503) % 1000) as f64;
@@ -82,9 +82,10 @@ fn body(at_ms: i64, step: i64, first: usize, count: usize) -> Vec<u8> {
                 ("part", format!("part-{kind:02}")),
                 ("job", "bench".to_owned()),
             ]);
-            TimeSeries { labels, samples: vec![Sample { timestamp_ms: at_ms, value }] }
+            (labels, [Sample { timestamp_ms: at_ms, value }])
         })
         .collect();
+    let series: Vec<TimeSeries> = rows.iter().map(|(labels, samples)| TimeSeries { labels, samples }).collect();
     encode(&series, &[])
 }
 
