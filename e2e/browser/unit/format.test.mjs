@@ -67,3 +67,9 @@ test("a share of an unknown or empty whole is not known", () => {
   assert.equal(f.ratioPercent(null, 4), null);
   assert.equal(f.ratioPercent(0, 4), 0);
 });
+
+table("a message of the server is shown as a sentence", f.sentence, [
+  ["the present password is wrong", "The present password is wrong."],
+  ["Wait 3 s.", "Wait 3 s."],
+  [undefined, ""],
+]);

@@ -151,3 +151,10 @@ export function formatPlain(value) {
   if (magnitude !== 0 && magnitude < 0.001) return value.toExponential(1);
   return Number(value.toPrecision(4)).toString();
 }
+
+/** A message of the server's, which by its house style begins small and ends without a stop, as a sentence. */
+export function sentence(text) {
+  if (!text) return "";
+  const first = text[0].toUpperCase() + text.slice(1);
+  return /[.!?]$/.test(first) ? first : `${first}.`;
+}

@@ -1,7 +1,7 @@
 // The log-in form: says what went wrong and, when there were too many tries, how long to wait.
 import { Api } from "./api.js";
 import { setText } from "./dom.js";
-import { formatSpan } from "./format.js";
+import { formatSpan, sentence } from "./format.js";
 import { safeNext } from "./router.js";
 import { wireThemeButton } from "./theme.js";
 
@@ -73,7 +73,7 @@ function explain(failure) {
     showError(`${failure.message} Check that it runs and try again.`);
     return;
   }
-  showError(failure.message);
+  showError(sentence(failure.message));
 }
 
 form.addEventListener("submit", async (event) => {

@@ -1,6 +1,6 @@
 // API tokens and the own password.
 import { fill, h, pill, setText } from "../dom.js";
-import { formatTimestamp } from "../format.js";
+import { formatTimestamp, sentence } from "../format.js";
 import { announce } from "../shell.js";
 import { secretDialog, confirmDialog } from "./dialogs.js";
 
@@ -60,7 +60,7 @@ function tokensPanel({ api }, signal) {
     } catch (error) {
       if (signal.aborted) return;
       form.hidden = error.status === 403;
-      fill(list, h("p", { class: "empty" }, error.status === 403 ? "Only admins may see API tokens." : error.message));
+      fill(list, h("p", { class: "empty" }, error.status === 403 ? "Only admins may see API tokens." : sentence(error.message)));
     }
   }
 
@@ -108,7 +108,7 @@ function tokensPanel({ api }, signal) {
       await api.revokeToken(token.id);
       announce(`Token ${token.name} is revoked.`);
     } catch (error) {
-      failure.show(`The token was not revoked. ${error.message}`);
+      failure.show(`The token was not revoked. ${sentence(error.message)}`);
     }
     await load();
     name.focus();
@@ -144,7 +144,7 @@ function tokensPanel({ api }, signal) {
       await secretDialog({ title: `Token ${token.name}`, secret: token.secret });
       await load();
     } catch (error) {
-      failure.show(error.message);
+      failure.show(sentence(error.message));
       if (error.field === "name") name.focus();
     } finally {
       create.disabled = false;
@@ -193,7 +193,7 @@ function passwordPanel({ api, user }) {
       // Other sessions end with the old password, and this one may have been given a new CSRF token.
       await api.session();
     } catch (error) {
-      refuse(error.status === 429 && error.retryAfterSeconds ? `${error.message} Wait ${error.retryAfterSeconds} s.` : error.message, byField[error.field] ?? (error.status === 401 ? current.input : null));
+      refuse(error.status === 429 && error.retryAfterSeconds ? `${sentence(error.message)} Wait ${error.retryAfterSeconds} s.` : sentence(error.message), byField[error.field] ?? (error.status === 401 ? current.input : null));
     } finally {
       submit.disabled = false;
     }

@@ -1,6 +1,6 @@
 // Who did what, newest first.
 import { fill, h, pill, setText } from "../dom.js";
-import { formatTimestamp } from "../format.js";
+import { formatTimestamp, sentence } from "../format.js";
 
 const PAGE = 50;
 const LEVELS = { Allowed: "good", Denied: "bad", Failed: "warn" };
@@ -54,7 +54,7 @@ export function auditView(container, context) {
     } catch (error) {
       if (abort.signal.aborted) return;
       status.hidden = false;
-      setText(status, error.status === 403 ? "Only admins may read the audit." : error.message);
+      setText(status, error.status === 403 ? "Only admins may read the audit." : sentence(error.message));
     } finally {
       more.disabled = false;
     }

@@ -1,6 +1,6 @@
 // The first picture: figures of the whole, the nodes, the past of one node, what is in trouble, the storage.
 import { fill, h, pill, setAttribute, setText } from "../dom.js";
-import { formatBytes, formatCount, formatSpan, groupDigits, isKnown, NO_DATA } from "../format.js";
+import { formatBytes, formatCount, formatSpan, groupDigits, isKnown, NO_DATA, sentence } from "../format.js";
 import { IngestRate } from "../ingest-rate.js";
 import { byTrouble } from "../object-health.js";
 import { routeHash } from "../router.js";
@@ -60,7 +60,7 @@ export function overviewView(container, context, parameters) {
         if (context.snapshot === null) show(snapshot);
       },
       (failure) => {
-        if (!abort.signal.aborted) nodes.fail(failure.message);
+        if (!abort.signal.aborted) nodes.fail(sentence(failure.message));
       },
     );
   }
@@ -109,7 +109,7 @@ export function overviewView(container, context, parameters) {
     }
     const rows = [
       ...objects.map(({ object, health }) =>
-        h("li", {}, pill(health.level, health.word), h("div", {}, h("p", { class: "problem-name" }, h("a", { href: routeHash("resources") }, `${object.kind} ${object.name}`)), h("p", { class: "problem-text" }, health.sentence))),
+        h("li", {}, pill(health.level, health.word), h("div", {}, h("p", { class: "problem-name" }, h("a", { href: routeHash("resources") }, `${object.kind} ${object.name}`)), h("p", { class: "problem-text" }, sentence(health.sentence)))),
       ),
       ...down.map((target) =>
         h("li", {}, pill("bad", "Down"), h("div", {}, h("p", { class: "problem-name" }, h("a", { href: routeHash("targets", { state: "down" }) }, target.instance), " ", h("span", { class: "muted" }, `${target.target} · ${target.job}`)), h("p", { class: "problem-text" }, target.reason ?? "no reason was given"))),

@@ -1,6 +1,6 @@
 // Policies and targets as declared: what is wanted, what was judged, what is in force, and each condition.
 import { fill, h, pill, setText } from "../dom.js";
-import { formatTimestamp } from "../format.js";
+import { formatTimestamp, sentence } from "../format.js";
 import { byTrouble, conditionLevel, generationText, sortedConditions } from "../object-health.js";
 
 /** `intervalSeconds` -> `Interval seconds`: the field's own name stays recognizable. */
@@ -44,7 +44,7 @@ function card({ object, health }, spec) {
       h("h2", { id: title }, h("span", { class: "object-kind" }, object.kind), " ", h("span", { class: "object-name" }, `${object.namespace}/${object.name}`)),
       pill(health.level, health.word),
     ),
-    h("div", { class: "object-summary" }, health.sentence && h("p", { class: "object-sentence" }, health.sentence), generations(object), specFacts(spec)),
+    h("div", { class: "object-summary" }, health.sentence && h("p", { class: "object-sentence" }, sentence(health.sentence)), generations(object), specFacts(spec)),
     h(
       "div",
       { class: "table-scroll" },
@@ -83,7 +83,7 @@ export function resourcesView(container, context) {
       if (abort.signal.aborted) return;
       specsFor = null;
       note.hidden = false;
-      setText(note, `The settings of the resources could not be read. ${failure.message}`);
+      setText(note, `The settings of the resources could not be read. ${sentence(failure.message)}`);
     }
   }
 
