@@ -35,8 +35,10 @@ func (a *Applier) Run(ctx context.Context) error {
 		go a.Client.Follow(ctx, path, kick)
 	}
 	for {
+		pause := 20 * time.Second
 		if err := a.sync(ctx, pods); err != nil {
 			log.Printf("sync: %v", err)
+			pause = time.Second
 		} else {
 			a.lastGood.Store(time.Now().Unix())
 		}
@@ -45,7 +47,7 @@ func (a *Applier) Run(ctx context.Context) error {
 			return nil
 		case <-kick:
 			time.Sleep(20 * time.Millisecond)
-		case <-time.After(20 * time.Second):
+		case <-time.After(pause):
 			a.applied = "" // somebody may have flushed the rules
 		}
 	}

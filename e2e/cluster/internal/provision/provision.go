@@ -87,8 +87,10 @@ func (p *Provisioner) Run(ctx context.Context) error {
 		go p.Client.Follow(ctx, path, kick)
 	}
 	for {
+		pause := 20 * time.Second
 		if err := p.reconcile(ctx); err != nil {
 			log.Printf("reconcile: %v", err)
+			pause = time.Second
 		} else {
 			p.lastGood.Store(time.Now().Unix())
 		}
@@ -98,7 +100,7 @@ func (p *Provisioner) Run(ctx context.Context) error {
 		case <-kick:
 			// Claims come in groups; one look serves them all.
 			time.Sleep(50 * time.Millisecond)
-		case <-time.After(20 * time.Second):
+		case <-time.After(pause):
 		}
 	}
 }
