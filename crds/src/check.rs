@@ -280,14 +280,14 @@ fn judge_references(
         }
         let label = ers_model::names::HOST_ACCESS_LABEL;
         let allowed = ers_model::names::HOST_ACCESS_ALLOWED;
-        if target.workload.host_access == HostAccess::ReadOnly
+        if (target.workload.host_access == HostAccess::ReadOnly || target.scrapes_kubelet())
             && let Some(labels) = namespaces.get(manifest.namespace())
             && labels.get(label).and_then(Value::as_str) != Some(allowed)
         {
             let message = format!(
                 "the namespace lacks the label {label}={allowed}, so the target is refused with reason NamespaceNotAllowed"
             );
-            let violation = Violation::of_rule("spec.workload.hostAccess", "namespace-host-access", message);
+            let violation = Violation::of_rule("metadata.namespace", "namespace-host-access", message);
             report.findings.push(finding(Severity::Warning, manifest, violation));
         }
     }
@@ -369,7 +369,7 @@ mod tests {
         check(
             &[("a.yaml", &format!("{namespace}{POLICY}---\n{NODES}"))],
             &[
-                "a.yaml (document 3): warning: CollectorTarget demo/nodes: spec.workload.hostAccess: the namespace lacks the label reporting.ers.dev/host-access=allowed, so the target is refused with reason NamespaceNotAllowed [namespace-host-access]",
+                "a.yaml (document 3): warning: CollectorTarget demo/nodes: metadata.namespace: the namespace lacks the label reporting.ers.dev/host-access=allowed, so the target is refused with reason NamespaceNotAllowed [namespace-host-access]",
             ],
         );
         let labelled =

@@ -154,7 +154,8 @@ pub struct NodeSource {
     /// Name of this source, such as `host`.
     pub name: EntryName,
     /// `HostMetrics`: the host's CPU, memory, disks, file systems, network and more, under the names of node_exporter.
-    /// `Kubelet`: the kubelet's own metrics and those of its containers (cAdvisor).
+    /// `Kubelet`: the kubelet's own metrics and those of its containers (cAdvisor), pods of other namespaces included.
+    /// Both need the label `reporting.ers.dev/host-access=allowed` on the namespace, which a cluster admin sets.
     pub kind: NodeSourceKind,
     /// Settings of kind `Kubelet`.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -261,8 +262,7 @@ pub struct WorkloadSpec {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_unavailable: Option<CountOrPercent>,
     /// Whether agents of type `Node` see the host's /proc, /sys and file systems, read-only, and its network. Default:
-    /// `ReadOnly` if there is a `HostMetrics` source, otherwise `None`. `ReadOnly` needs the label
-    /// `reporting.ers.dev/host-access=allowed` on the namespace, which a cluster admin sets.
+    /// `ReadOnly` if there is a `HostMetrics` source, otherwise `None`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub host_access: Option<HostAccess>,
 }

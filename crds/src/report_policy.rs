@@ -34,12 +34,6 @@ use crate::strings::{EntryName, ObjectName, SecretKey};
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
 #[serde(rename_all = "camelCase")]
-#[x_kube(validation = Rule::new("quantity(has(self.storage) && has(self.storage.metrics) && has(self.storage.metrics.embedded) && has(self.storage.metrics.embedded.size) ? string(self.storage.metrics.embedded.size) : '10Gi').compareTo(quantity(has(oldSelf.storage) && has(oldSelf.storage.metrics) && has(oldSelf.storage.metrics.embedded) && has(oldSelf.storage.metrics.embedded.size) ? string(oldSelf.storage.metrics.embedded.size) : '10Gi')) >= 0")
-    .message("the volume can grow but not shrink: Kubernetes can't make a volume smaller; the default is 10Gi [reportpolicy-size-not-smaller]")
-    .field_path(".storage.metrics.embedded.size"))]
-#[x_kube(validation = Rule::new("(has(self.storage) && has(self.storage.metrics) && has(self.storage.metrics.embedded) && has(self.storage.metrics.embedded.storageClassName) ? self.storage.metrics.embedded.storageClassName : '') == (has(oldSelf.storage) && has(oldSelf.storage.metrics) && has(oldSelf.storage.metrics.embedded) && has(oldSelf.storage.metrics.embedded.storageClassName) ? oldSelf.storage.metrics.embedded.storageClassName : '')")
-    .message("the storage class can't be changed: a volume stays in the class it was made in [reportpolicy-storage-class-immutable]")
-    .field_path(".storage.metrics.embedded.storageClassName"))]
 pub struct ReportPolicySpec {
     /// `Managed` (default): build, run and keep up to date. `Suspended`: leave everything as it is.
     /// `DryRun`: only say in the conditions what would be done.
@@ -201,13 +195,15 @@ pub enum MetricsStorageType {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct EmbeddedMetrics {
-    /// Size of the server's volume, 1Gi to 64Ti; default 10Gi. It can grow where the storage class allows it, never shrink.
-    /// When it is nearly full the server refuses new samples, and agents keep them in their spools.
+    /// Size of the server's volume, 1Gi to 64Ti; default 10Gi. It can grow where the storage class allows it, never shrink:
+    /// a change that the volume can't follow is not accepted, and the size before stays in force. When the volume is nearly
+    /// full the server refuses new samples, and agents keep them in their spools.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[x_kube(validation = Rule::new("quantity(string(self)).compareTo(quantity('1Gi')) >= 0 && quantity(string(self)).compareTo(quantity('64Ti')) <= 0")
         .message("the size must be between 1Gi and 64Ti [reportpolicy-size-range]"))]
     pub size: Option<Quantity>,
-    /// Storage class of the volume; the cluster's default class if left out. Can't be changed.
+    /// Storage class of the volume; the cluster's default class if left out. A volume stays in its
+    /// class: another one is not accepted once the volume exists.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub storage_class_name: Option<ObjectName>,
     /// Days that samples are kept, 1 to 3650; default 15. Older ones are deleted.
