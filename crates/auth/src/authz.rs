@@ -99,6 +99,15 @@ fn allows(principal: &Principal, permission: Permission) -> bool {
     }
 }
 
+/// Whether the caller may do it, before there is anything to hand the proof to.
+pub fn permitted(principal: &Principal, permission: Permission) -> Result<(), Denied> {
+    if allows(principal, permission) {
+        return Ok(());
+    }
+    let Permission { action, resource } = permission;
+    Err(Denied { actor: principal.actor().name, action, resource })
+}
+
 /// The caller is known and may not do this.
 #[derive(Debug, thiserror::Error)]
 #[error("{actor} may not {action:?} {resource:?}")]
@@ -117,11 +126,8 @@ pub struct Authorized<A: Permit> {
 
 impl<A: Permit> Authorized<A> {
     pub fn check(principal: Principal) -> Result<Self, Denied> {
-        if allows(&principal, A::PERMISSION) {
-            return Ok(Authorized { principal, permit: PhantomData });
-        }
-        let Permission { action, resource } = A::PERMISSION;
-        Err(Denied { actor: principal.actor().name, action, resource })
+        permitted(&principal, A::PERMISSION)?;
+        Ok(Authorized { principal, permit: PhantomData })
     }
 
     pub fn principal(&self) -> &Principal {

@@ -4,7 +4,6 @@ pub mod active_spec;
 pub mod agent_key;
 pub mod api_token;
 pub mod audit_event;
-pub mod object_status;
 pub mod probe;
 pub mod session;
 pub mod tenant;

@@ -157,11 +157,6 @@ impl MigrationTrait for M0001State {
                     number("activated_at_ms"),
                 ],
             ),
-            table(
-                "object_status",
-                &["tenant", "kind", "namespace", "name"],
-                vec![id("tenant"), text("kind"), text("namespace"), text("name"), number("generation"), json("status")],
-            ),
             table("probes", &["tenant"], vec![id("tenant"), number("at_ms")]),
         ];
         for create in tables {

@@ -5,7 +5,7 @@ use uuid::Uuid;
 
 use crate::{
     ActiveSpec, AgentKey, ApiToken, AuditContext, AuditPage, NewAgentKey, NewApiToken, NewSession, NewUser,
-    ObjectStatus, SecretHash, Session, StoreError, Tenant, TenantId, User,
+    SecretHash, Session, StoreError, Tenant, TenantId, User,
 };
 
 #[async_trait]
@@ -94,23 +94,9 @@ pub trait ActiveSpecs: Send + Sync {
     ) -> Result<bool, StoreError>;
 }
 
-/// Bookkeeping, not audited: a status is computed from other state.
-#[async_trait]
-pub trait ObjectStatuses: Send + Sync {
-    async fn put_object_status(&self, tenant: TenantId, status: &ObjectStatus) -> Result<(), StoreError>;
-    async fn object_statuses(&self, tenant: TenantId) -> Result<Vec<ObjectStatus>, StoreError>;
-    async fn delete_object_status(
-        &self,
-        tenant: TenantId,
-        kind: &str,
-        namespace: &str,
-        name: &str,
-    ) -> Result<(), StoreError>;
-}
-
 /// All of it.
 #[async_trait]
-pub trait Store: Tenants + Users + Sessions + ApiTokens + AgentKeys + AuditLog + ActiveSpecs + ObjectStatuses {
+pub trait Store: Tenants + Users + Sessions + ApiTokens + AgentKeys + AuditLog + ActiveSpecs {
     /// Writes, reads back and removes one row: proof that the state can be written now. Bookkeeping, not audited.
     async fn probe(&self, tenant: TenantId, at_ms: i64) -> Result<(), StoreError>;
     /// Ends all work in an orderly way; later calls fail.

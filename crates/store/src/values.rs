@@ -263,13 +263,3 @@ pub struct ActiveSpec {
     /// SHA-256 of the spec's canonical JSON, in hex.
     pub hash: String,
 }
-
-/// Status of an object where there is no API server to keep it.
-#[derive(Clone, Debug, PartialEq)]
-pub struct ObjectStatus {
-    pub kind: String,
-    pub namespace: String,
-    pub name: String,
-    pub generation: i64,
-    pub status: serde_json::Value,
-}

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use ers_store::{
-    ActiveSpec, Actor, AuditContext, NewAgentKey, NewApiToken, NewSession, NewUser, ObjectStatus, Outcome, Role, Scope,
+    ActiveSpec, Actor, AuditContext, NewAgentKey, NewApiToken, NewSession, NewUser, Outcome, Role, Scope,
     SecretHash, Store, StoreError, Tenant, TenantId,
 };
 use uuid::Uuid;
@@ -171,21 +171,6 @@ async fn the_spec_in_force_is_swapped_and_the_same_one_changes_nothing(store: Ar
     assert_eq!(actions(&store, tenant(1)).await, ["ActivateSpec", "ActivateSpec", "DeactivateSpec"]);
 }
 
-async fn a_status_is_replaced_and_removed(store: Arc<dyn Store>) {
-    let status = |generation| ObjectStatus {
-        kind: "ReportPolicy".to_owned(),
-        namespace: "demo".to_owned(),
-        name: "reporting".to_owned(),
-        generation,
-        status: serde_json::json!({"g": generation}),
-    };
-    store.put_object_status(tenant(1), &status(1)).await.unwrap();
-    store.put_object_status(tenant(1), &status(2)).await.unwrap();
-    assert_eq!(store.object_statuses(tenant(1)).await.unwrap(), [status(2)]);
-    store.delete_object_status(tenant(1), "ReportPolicy", "demo", "reporting").await.unwrap();
-    assert!(store.object_statuses(tenant(1)).await.unwrap().is_empty());
-}
-
 async fn a_tenant_is_added_once_and_the_probe_proves_writing(store: Arc<dyn Store>) {
     let one = Tenant {
         id: tenant(1),
@@ -249,7 +234,6 @@ contract!(
         an_agent_enrolled_again_has_one_key,
         audit_events_page_from_the_newest_and_stay_in_their_tenant,
         the_spec_in_force_is_swapped_and_the_same_one_changes_nothing,
-        a_status_is_replaced_and_removed,
         a_tenant_is_added_once_and_the_probe_proves_writing,
         many_writers_at_once_wait_for_each_other,
     ]

@@ -1,4 +1,4 @@
-//! The specs in force, and the status of objects where no API server keeps it.
+//! The specs in force.
 
 use async_trait::async_trait;
 use sea_orm::sea_query::OnConflict;
@@ -6,8 +6,8 @@ use sea_orm::{ActiveValue::Set, ColumnTrait, EntityTrait, QueryFilter, QueryOrde
 
 use super::SqliteStore;
 use super::work::Event;
-use crate::entity::{active_spec, object_status};
-use crate::{ActiveSpec, ActiveSpecs, AuditContext, ObjectStatus, ObjectStatuses, StoreError, TenantId};
+use crate::entity::active_spec;
+use crate::{ActiveSpec, ActiveSpecs, AuditContext, StoreError, TenantId};
 
 type Key = (uuid::Uuid, String, String, String);
 
@@ -104,41 +104,5 @@ impl ActiveSpecs for SqliteStore {
         let resource = format!("{}/{namespace}/{name}", kind.to_lowercase());
         unit.commit(audit, Event::success("DeactivateSpec", resource)).await?;
         Ok(true)
-    }
-}
-
-#[async_trait]
-impl ObjectStatuses for SqliteStore {
-    async fn put_object_status(&self, tenant: TenantId, status: &ObjectStatus) -> Result<(), StoreError> {
-        self.writer.put_object_status(tenant, status).await
-    }
-
-    async fn object_statuses(&self, tenant: TenantId) -> Result<Vec<ObjectStatus>, StoreError> {
-        let rows = object_status::Entity::find()
-            .filter(object_status::Column::Tenant.eq(tenant.0))
-            .order_by_asc(object_status::Column::Kind)
-            .order_by_asc(object_status::Column::Namespace)
-            .order_by_asc(object_status::Column::Name)
-            .all(&self.reader)
-            .await
-            .map_err(StoreError::query("read the objects' status"))?;
-        let value = |row: object_status::Model| ObjectStatus {
-            kind: row.kind,
-            namespace: row.namespace,
-            name: row.name,
-            generation: row.generation,
-            status: row.status,
-        };
-        Ok(rows.into_iter().map(value).collect())
-    }
-
-    async fn delete_object_status(
-        &self,
-        tenant: TenantId,
-        kind: &str,
-        namespace: &str,
-        name: &str,
-    ) -> Result<(), StoreError> {
-        self.writer.delete_object_status(tenant, kind, namespace, name).await
     }
 }

@@ -7,8 +7,8 @@ use sea_orm::{
 };
 use uuid::Uuid;
 
-use crate::entity::{api_token, audit_event, object_status, probe, session};
-use crate::{AuditContext, ObjectStatus, Outcome, SecretHash, StoreError, TenantId};
+use crate::entity::{api_token, audit_event, probe, session};
+use crate::{AuditContext, Outcome, SecretHash, StoreError, TenantId};
 
 /// What is written about a change, beside where it came from.
 pub struct Event {
@@ -109,46 +109,6 @@ impl Writer {
             .exec_without_returning(&self.0)
             .await
             .map_err(StoreError::query("write a probe"))?;
-        Ok(())
-    }
-
-    pub async fn put_object_status(&self, tenant: TenantId, status: &ObjectStatus) -> Result<(), StoreError> {
-        let row = object_status::ActiveModel {
-            tenant: Set(tenant.0),
-            kind: Set(status.kind.clone()),
-            namespace: Set(status.namespace.clone()),
-            name: Set(status.name.clone()),
-            generation: Set(status.generation),
-            status: Set(status.status.clone()),
-        };
-        let key = [
-            object_status::Column::Tenant,
-            object_status::Column::Kind,
-            object_status::Column::Namespace,
-            object_status::Column::Name,
-        ];
-        let replace = OnConflict::columns(key)
-            .update_columns([object_status::Column::Generation, object_status::Column::Status])
-            .to_owned();
-        object_status::Entity::insert(row)
-            .on_conflict(replace)
-            .exec_without_returning(&self.0)
-            .await
-            .map_err(StoreError::query("write a status"))?;
-        Ok(())
-    }
-
-    pub async fn delete_object_status(
-        &self,
-        tenant: TenantId,
-        kind: &str,
-        namespace: &str,
-        name: &str,
-    ) -> Result<(), StoreError> {
-        object_status::Entity::delete_by_id((tenant.0, kind.to_owned(), namespace.to_owned(), name.to_owned()))
-            .exec(&self.0)
-            .await
-            .map_err(StoreError::query("remove a status"))?;
         Ok(())
     }
 }

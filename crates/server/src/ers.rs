@@ -1,0 +1,6 @@
+//! Our own API, under `/ers/v1`.
+
+pub mod audit;
+pub mod openapi;
+pub mod session;
+pub mod tokens;
