@@ -52,7 +52,7 @@ need_toolchains() {
 
 # The cluster tool itself: small, built by every run (a second build is instant).
 build_cluster_tool() {
-  (cd "$root/e2e/cluster" && go build -trimpath -o "$tools/ers-cluster" .)
+  (cd "$root/e2e/cluster" && CGO_ENABLED=0 go build -trimpath -o "$tools/ers-cluster" .)
 }
 
 cluster() { "$tools/ers-cluster" "$@"; }

@@ -78,6 +78,8 @@ on_cluster() {
 }
 browser() { e2e/browser/run-cluster.sh; }
 standalone() { e2e/browser/run-standalone.sh; }
+existing() { e2e/existing.sh; }
+plain_manifests() { "$tools/kubectl" --kubeconfig "$(cluster kubeconfig)" apply --dry-run=server -k manifests/base; }
 
 cd "$root"
 need_toolchains
@@ -101,7 +103,9 @@ stage up "make up: every sample is Ready by proof" programs cluster-build -- up
 stage up-again "a second make up is quick" up -- up_again
 stage browser "the page in a real browser, against the cluster" up -- browser
 stage cluster "end to end on the cluster: data, rollouts, faults, bad input, at rest" up -- on_cluster
+stage manifests "the chart without Helm: kubectl apply -k" up -- plain_manifests
 stage standalone "one server without Kubernetes" programs -- standalone
+stage existing "make up and make down in a cluster that exists, images from a registry" programs cluster-build -- existing
 
 total=$(($(seconds) - began))
 {
