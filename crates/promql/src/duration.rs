@@ -61,7 +61,7 @@ pub fn format_duration(millis: i64) -> String {
     let mut rest = millis.unsigned_abs();
     for (name, unit, exact) in UNITS {
         let unit = unit.unsigned_abs();
-        if rest < unit || (exact && rest % unit != 0) {
+        if rest < unit || (exact && !rest.is_multiple_of(unit)) {
             continue;
         }
         out.push_str(&format!("{}{name}", rest / unit));

@@ -56,6 +56,10 @@ impl Grid {
         self.start + self.step * step as i64
     }
 
+    pub fn steps(&self) -> std::ops::Range<usize> {
+        0..self.count
+    }
+
     pub fn times(self) -> impl Iterator<Item = i64> {
         (0..self.count).map(move |step| self.time(step))
     }

@@ -94,6 +94,9 @@ fn binding_power(op: BinaryOp) -> u8 {
     }
 }
 
+/// Whether the labels are left out rather than kept, and the labels.
+type Grouping = (bool, Vec<Box<str>>);
+
 struct Parser<'a> {
     text: &'a str,
     tokens: Vec<Token>,
@@ -385,7 +388,7 @@ impl<'a> Parser<'a> {
         Ok(Node { span, kind: NodeKind::Aggregate(Box::new(aggregate)) })
     }
 
-    fn aggregate_modifier(&mut self) -> Result<Option<(bool, Vec<Box<str>>)>, Fault> {
+    fn aggregate_modifier(&mut self) -> Result<Option<Grouping>, Fault> {
         let without = match self.kind() {
             TokenKind::Keyword(Keyword::By) => false,
             TokenKind::Keyword(Keyword::Without) => true,

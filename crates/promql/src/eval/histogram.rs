@@ -196,7 +196,7 @@ fn coalesce(buckets: &mut Vec<Bucket>) {
 fn repair(buckets: &mut [Bucket]) -> Option<(f64, f64, f64)> {
     let (mut lowest, mut highest, mut largest) = (f64::INFINITY, f64::NEG_INFINITY, 0.0f64);
     let mut forced = false;
-    let Some(first) = buckets.first() else { return None };
+    let first = buckets.first()?;
     let mut before = first.count;
     for bucket in buckets.iter_mut().skip(1) {
         let now = bucket.count;

@@ -67,8 +67,8 @@ impl Heap {
         }
     }
 
-    /// Best first.
-    fn sorted(mut self) -> Vec<(f64, usize)> {
+    /// Best first; no longer a heap.
+    fn sort(&mut self) {
         let descending = self.smallest_first;
         self.items.sort_by(|(left, _), (right, _)| {
             let order = super::quantile::nan_first(*left, *right);
@@ -78,7 +78,6 @@ impl Heap {
                 _ => order,
             }
         });
-        self.items
     }
 }
 
@@ -135,15 +134,18 @@ impl Evaluation<'_> {
         };
         let mut chosen: Vec<Vec<f64>> = vec![vec![ABSENT; grid.count]; columns.len()];
         let mut order: Vec<usize> = Vec::new();
+        let mut picked = Heap { smallest_first: aggregate.op == AggregateOp::Topk, items: Vec::new() };
         for group in &groups {
             self.check_interrupt()?;
-            for step in 0..grid.count {
+            for step in grid.steps() {
                 let present = group.members.iter().filter(|at| !is_absent(columns[**at].values[step]));
                 let present = present.map(|at| (columns[*at].values[step], *at));
-                for (value, at) in pick(aggregate.op, param.at(step), present, columns.len(), &offsets) {
-                    chosen[at][step] = value;
+                picked.items.clear();
+                pick(aggregate.op, param.at(step), present, columns.len(), &offsets, &mut picked);
+                for (value, at) in &picked.items {
+                    chosen[*at][step] = *value;
                     if grid.count == 1 {
-                        order.push(at);
+                        order.push(*at);
                     }
                 }
             }
@@ -166,22 +168,22 @@ fn pick(
     present: impl Iterator<Item = (f64, usize)>,
     series: usize,
     offsets: &[f64],
-) -> Vec<(f64, usize)> {
+    picked: &mut Heap,
+) {
     if op == AggregateOp::LimitRatio {
         let ratio = param.clamp(-1.0, 1.0);
-        return present.filter(|(_, at)| in_ratio(ratio, offsets[*at])).collect();
+        return picked.items.extend(present.filter(|(_, at)| in_ratio(ratio, offsets[*at])));
     }
     // Below one nothing is picked; a fraction counts as the whole number below it.
     let limit = if param < 1.0 { 0 } else { (param as usize).min(series) };
     if limit == 0 {
-        return Vec::new();
+        return;
     }
     if op == AggregateOp::Limitk {
-        return present.take(limit).collect();
+        return picked.items.extend(present.take(limit));
     }
-    let mut heap = Heap { smallest_first: op == AggregateOp::Topk, items: Vec::new() };
-    present.for_each(|item| heap.offer(item, limit));
-    heap.sorted()
+    present.for_each(|item| picked.offer(item, limit));
+    picked.sort();
 }
 
 /// A negative ratio picks what the positive one that complements it leaves.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use ers_model::Labels;
-use ers_promql::{LabelMatcher, Select, SeriesData, SeriesSource, SourceError};
+use ers_promql::{LabelMatcher, SampleWindows, Select, SeriesData, SeriesSource, SourceError};
 
 use super::script::LoadedSeries;
 
@@ -56,13 +56,31 @@ impl Memory {
     }
 }
 
+/// Only what the windows name, so that a query which needs more would be noticed.
+fn used_samples(samples: &[(i64, f64)], windows: &SampleWindows) -> Vec<(i64, f64)> {
+    let mut used = vec![false; samples.len()];
+    for window in 0..windows.count as i64 {
+        let end = windows.first_end_ms + window * windows.step_ms;
+        let from = samples.partition_point(|(time, _)| *time <= end - windows.length_ms);
+        let to = samples.partition_point(|(time, _)| *time <= end);
+        let from = if windows.last_only { to.saturating_sub(1).max(from) } else { from };
+        used[from..to].fill(true);
+    }
+    samples.iter().zip(used).filter(|(_, used)| *used).map(|(sample, _)| *sample).collect()
+}
+
 impl SeriesSource for Memory {
     fn select(&self, select: &Select<'_>) -> Result<Vec<SeriesData>, SourceError> {
         let mut found = Vec::new();
         let mut count = 0;
         for series in self.matching(select.matchers) {
-            let inside = series.samples.iter().filter(|(time, _)| select.range.contains(*time));
-            let (timestamps, values): (Vec<i64>, Vec<f64>) = inside.copied().unzip();
+            let inside: Vec<(i64, f64)> =
+                series.samples.iter().filter(|(time, _)| select.range.contains(*time)).copied().collect();
+            let used = match &select.windows {
+                Some(windows) => used_samples(&inside, windows),
+                None => inside,
+            };
+            let (timestamps, values): (Vec<i64>, Vec<f64>) = used.into_iter().unzip();
             count += values.len();
             if count > select.max_samples {
                 return Err(SourceError::TooManySamples);

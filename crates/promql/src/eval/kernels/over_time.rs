@@ -7,11 +7,11 @@ use super::super::windows::Windows;
 use super::each;
 
 pub(super) fn sums(values: &[f64], windows: &Windows, direct: bool, out: &mut [f64]) {
-    if !direct && PrefixSums::suit(values) {
-        let prefix = PrefixSums::new(values);
-        return each(windows, out, |from, to| prefix.between(from, to));
-    }
+    let prefix = if direct { None } else { PrefixSums::new(values) };
     each(windows, out, |from, to| {
+        if let Some(sum) = prefix.as_ref().and_then(|prefix| prefix.between(from, to)) {
+            return sum;
+        }
         let mut sum = KahanSum::default();
         values[from..to].iter().for_each(|value| sum.add(*value));
         if sum.sum.is_infinite() { sum.sum } else { sum.total() }
@@ -19,11 +19,11 @@ pub(super) fn sums(values: &[f64], windows: &Windows, direct: bool, out: &mut [f
 }
 
 pub(super) fn means(values: &[f64], windows: &Windows, direct: bool, out: &mut [f64]) {
-    if !direct && PrefixSums::suit(values) {
-        let prefix = PrefixSums::new(values);
-        return each(windows, out, |from, to| prefix.between(from, to) / (to - from) as f64);
-    }
+    let prefix = if direct { None } else { PrefixSums::new(values) };
     each(windows, out, |from, to| {
+        if let Some(sum) = prefix.as_ref().and_then(|prefix| prefix.between(from, to)) {
+            return sum / (to - from) as f64;
+        }
         let mut mean = Mean::starting(values[from]);
         values[from + 1..to].iter().for_each(|value| mean.add(*value));
         mean.mean()
