@@ -51,6 +51,7 @@ use crate::samples::Samples;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
+pub use textfile::kind_of;
 
 /// Version of node_exporter whose names these are, for `node_exporter_build_info`.
 pub const NODE_EXPORTER_VERSION: &str = "1.12.1";

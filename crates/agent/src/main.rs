@@ -5,6 +5,8 @@ use clap::{Args, Parser, Subcommand};
 use ers_agent::host::{Host, Options, Roots};
 use ers_agent::run::{RunOptions, run};
 use ers_agent::samples::Samples;
+use ers_agent::source::kubelet::KubeletSource;
+use ers_agent::source::pods::KubeApi;
 use ers_agent::{config, ready, state};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -100,6 +102,15 @@ struct RunArguments {
     /// Address of the node, for its kubelet.
     #[arg(long, env = "HOST_IP")]
     host_ip: Option<String>,
+    #[arg(long, default_value_t = KubeletSource::PORT, hide = true)]
+    kubelet_port: u16,
+    /// Folder with `token` and `ca.crt` of the pod's service account.
+    #[arg(long, default_value = "/var/run/secrets/kubernetes.io/serviceaccount")]
+    service_account: PathBuf,
+    #[arg(long, env = "KUBERNETES_SERVICE_HOST", hide = true)]
+    api_host: Option<String>,
+    #[arg(long, env = "KUBERNETES_SERVICE_PORT", hide = true)]
+    api_port: Option<String>,
 }
 
 #[derive(Args)]
@@ -163,7 +174,10 @@ fn execute(arguments: Arguments) -> anyhow::Result<ExitCode> {
                 roots: given.roots.roots(),
                 node,
                 host_ip: given.host_ip.filter(|address| !address.is_empty()),
-                in_cluster: std::env::var_os("KUBERNETES_SERVICE_HOST").is_some(),
+                in_cluster: given.api_host.is_some(),
+                api: KubeApi::from_variables(given.api_host, given.api_port, given.service_account.clone()),
+                service_account: given.service_account,
+                kubelet_port: given.kubelet_port,
             })?;
             Ok(ExitCode::SUCCESS)
         }

@@ -231,6 +231,13 @@ impl Queue {
         let id = BatchId { epoch: self.epoch, sequence: self.next_sequence };
         self.next_sequence += 1;
         self.insert(Batch { id, samples, created_ms: self.clock.now_ms(), body });
+        self.update_gauges();
+    }
+
+    /// Counts samples that were read and given up before they became part of a batch.
+    pub fn count_dropped(&self, reason: DropReason, samples: u64) {
+        self.metrics.samples_read.inc_by(samples);
+        self.metrics.dropped(reason, samples);
     }
 
     fn insert(&mut self, batch: Batch) {
@@ -253,7 +260,6 @@ impl Queue {
         self.pending.insert(key, pending);
         self.keep_size();
         self.free_memory();
-        self.update_gauges();
     }
 
     /// Hands a batch to the kernel. `None` when the disk does not take it.

@@ -2,11 +2,15 @@
 
 use crate::config::{self, ConfigError};
 use crate::host::{NetworkSource, Options, Roots};
+use crate::http::Reach;
 use crate::metrics::AgentMetrics;
 use crate::queue::{Queue, QueueError, tenant};
 use crate::ready::{ProcessIdentity, ReadyError, ReadyLatch};
 use crate::sender::{Destination, DestinationError, Shared, backlog_lane, drain, newest_lane};
 use crate::source;
+use crate::source::kubelet::KubeletSource;
+use crate::source::pods::{KubeApi, PodsSource};
+use crate::source::scrape::Buffers;
 use ers_journal::Journal;
 use ers_model::agent_config::{AgentConfig, Source};
 use ers_model::{Clock, SystemClock};
@@ -35,6 +39,12 @@ pub struct RunOptions {
     pub host_ip: Option<String>,
     /// Whether the agent runs as a pod.
     pub in_cluster: bool,
+    /// Folder with `token` and `ca.crt` of the pod's service account.
+    pub service_account: PathBuf,
+    /// The API server, where there is one.
+    pub api: Option<KubeApi>,
+    /// Port of the kubelet.
+    pub kubelet_port: u16,
 }
 
 /// Why the agent cannot run.
@@ -100,8 +110,9 @@ async fn serve(
     tasks.spawn_local(newest_lane(shared.clone(), destination.clone()));
     tasks.spawn_local(backlog_lane(shared.clone(), destination.clone()));
     tasks.spawn_local(keep_synced(shared.clone()));
+    let buffers = Buffers::default();
     for source in &config.sources {
-        start_source(source, config, options, &shared, &mut tasks)?;
+        start_source(source, config, options, &shared, &buffers, &mut tasks)?;
     }
     let interval = Duration::from_secs(u64::from(config.interval_seconds));
     tasks.spawn_local(source::own::run(metrics, options.node.clone(), config.target.clone(), interval, shared.clone()));
@@ -135,6 +146,7 @@ fn start_source(
     config: &AgentConfig,
     options: &RunOptions,
     shared: &Shared,
+    buffers: &Buffers,
     tasks: &mut tokio::task::JoinSet<()>,
 ) -> Result<(), RunError> {
     let interval = Duration::from_secs(u64::from(config.interval_seconds));
@@ -159,8 +171,41 @@ fn start_source(
             ));
             Ok(())
         }
-        Source::Kubelet { name, .. } | Source::Pods { name, .. } => {
-            Err(RunError::Source { name: name.clone(), problem: "this kind of source is not built in yet" })
+        Source::Kubelet { name, tls } => {
+            let problem = "HOST_IP is not set: a Kubelet source needs the node's address";
+            let address = options.host_ip.clone();
+            let address = address.ok_or_else(|| RunError::Source { name: name.clone(), problem })?;
+            let kubelet = KubeletSource {
+                address,
+                port: options.kubelet_port,
+                tls: *tls,
+                service_account: options.service_account.clone(),
+                node: options.node.clone(),
+                target: config.target.clone(),
+                interval,
+                timeout,
+                limits: config.limits,
+            };
+            tasks.spawn_local(source::kubelet::run(kubelet, shared.clone(), buffers.clone()));
+            Ok(())
+        }
+        Source::Pods { name, selector, endpoints } => {
+            let problem = "KUBERNETES_SERVICE_HOST is not set: a Pods source needs a cluster";
+            let api = options.api.clone();
+            let api = api.ok_or_else(|| RunError::Source { name: name.clone(), problem })?;
+            let pods = PodsSource {
+                api,
+                namespace: config.namespace.clone(),
+                target: config.target.clone(),
+                selector: selector.clone(),
+                endpoints: endpoints.clone(),
+                interval,
+                timeout,
+                limits: config.limits,
+                reach: Reach::Pods,
+            };
+            tasks.spawn_local(source::pods::run(pods, shared.clone(), buffers.clone()));
+            Ok(())
         }
     }
 }

@@ -11,7 +11,7 @@
 //! During an outage one batch is tried at a time, the newest; the backlog lane waits until one got through.
 
 use crate::batch::Batch;
-use crate::http::{Answer, Client, Endpoint, HttpError, Reach};
+use crate::http::{Answer, Client, Endpoint, Reach};
 use crate::metrics::SendResult;
 use crate::queue::{Lane, Queue, Sending};
 use crate::ready::ReadyLatch;
@@ -350,9 +350,10 @@ fn judge(answer: &Answer, message: String) -> Outcome {
     }
 }
 
-fn describe(error: &HttpError) -> String {
+/// An error and all its causes in one line.
+pub fn describe(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
-    let mut source = std::error::Error::source(error);
+    let mut source = error.source();
     while let Some(inner) = source {
         text.push_str(": ");
         text.push_str(&inner.to_string());
