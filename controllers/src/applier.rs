@@ -44,6 +44,8 @@ pub enum Error {
     NotOurs { kind: ChildKind, key: Key },
     #[error("{} `{key}` is still being deleted", .kind.as_str())]
     BeingDeleted { kind: ChildKind, key: Key },
+    #[error("{} `{key}` belongs to an earlier object and will be deleted with it", .kind.as_str())]
+    OfEarlierObject { kind: ChildKind, key: Key },
 }
 
 impl Error {
@@ -53,7 +55,7 @@ impl Error {
                 error::class_of(source)
             }
             Error::NotOurs { .. } => Class::WaitForChange,
-            Error::BeingDeleted { .. } => Class::Transient,
+            Error::BeingDeleted { .. } | Error::OfEarlierObject { .. } => Class::Transient,
         }
     }
 
@@ -126,6 +128,12 @@ impl Applier {
         self.verified.lock().unwrap_or_else(PoisonError::into_inner).remove(&(kind, key.clone()));
     }
 
+    /// Forgets what is known of the children of an object that is gone; `name` is what their names begin with.
+    pub fn forget_all(&self, namespace: &str, name: &str) {
+        let mut verified = self.verified.lock().unwrap_or_else(PoisonError::into_inner);
+        verified.retain(|(_, key), _| key.namespace != namespace || !key.name.starts_with(name));
+    }
+
     /// Makes the cluster's object say what was built. `seen` is what the watch knows of it.
     ///
     /// # Errors
@@ -154,6 +162,10 @@ impl Applier {
             let label = live.metadata.labels.as_ref().and_then(|labels| labels.get(MANAGED_BY));
             if label.map(String::as_str) != Some(MANAGER) && !is_owned_by_ours(child, &live) {
                 return Err(Error::NotOurs { kind, key: key.clone() });
+            }
+            if has_another_controller(child, &live) {
+                // The garbage collector takes it, since its owner is gone; one object cannot have two controllers.
+                return Err(Error::OfEarlierObject { kind, key: key.clone() });
             }
             let applied = live.metadata.annotations.as_ref().and_then(|all| all.get(APPLIED_ANNOTATION)).cloned();
             let state = ChildState::of(&live.metadata, None);
@@ -223,4 +235,11 @@ fn is_owned_by_ours(child: &Child, live: &DynamicObject) -> bool {
     let wanted = child.object["metadata"]["ownerReferences"][0]["uid"].as_str();
     let owners = live.metadata.owner_references.as_deref().unwrap_or_default();
     wanted.is_some() && owners.iter().any(|owner| Some(owner.uid.as_str()) == wanted)
+}
+
+/// Whether another object, such as one of the same name that was deleted, is the one that controls it.
+fn has_another_controller(child: &Child, live: &DynamicObject) -> bool {
+    let wanted = child.object["metadata"]["ownerReferences"][0]["uid"].as_str();
+    let owners = live.metadata.owner_references.as_deref().unwrap_or_default();
+    owners.iter().any(|owner| owner.controller == Some(true) && Some(owner.uid.as_str()) != wanted)
 }

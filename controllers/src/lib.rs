@@ -26,6 +26,7 @@ pub mod run;
 mod semantic;
 pub mod settings;
 mod status_writer;
+mod trouble;
 mod watches;
 pub mod world;
 

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use crate::applier::{self, Applier};
 use crate::cache::Key;
-use crate::child::{Child, ChildKind, ChildState, Owner, Resources};
+use crate::child::{Child, ChildKind, Owner, Resources};
 use crate::error::{self, Class};
 use crate::judge::Refusal;
 use crate::latch::Since;
@@ -75,10 +75,12 @@ impl Reconciler {
         Reconciler { kind, applier, statuses, since: Since::default(), asked: Mutex::default() }
     }
 
-    /// Forgets an object that is gone.
-    pub fn forget(&self, key: &Key, uid: &str) {
+    /// Forgets an object that is gone; `children` is what the names of its children begin with.
+    pub fn forget(&self, key: &Key, uid: &str, children: &str) {
         self.since.keep_only(uid, None);
-        self.asked.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
+        self.applier.forget_all(&key.namespace, children);
+        let workload = Key::new(key.namespace.clone(), children);
+        self.asked.lock().unwrap_or_else(PoisonError::into_inner).remove(&workload);
     }
 
     pub fn namespace_is_going(&self, world: &World, namespace: &str) -> bool {

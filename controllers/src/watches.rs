@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use ers_crds::conditions::{find, types};
 use ers_crds::{CollectorTarget, ReportPolicy};
-use ers_model::names::{CONFIG_HASH_ANNOTATION, HOST_ACCESS_ALLOWED, HOST_ACCESS_LABEL};
+use ers_model::names::{CONFIG_HASH_ANNOTATION, HOST_ACCESS_ALLOWED, HOST_ACCESS_LABEL, agent_name, server_name};
 use futures::StreamExt;
 use k8s_openapi::api::apps::v1::{DaemonSet, Deployment, StatefulSet};
 use k8s_openapi::api::core::v1::{Namespace, Node, PodTemplateSpec};
@@ -85,7 +85,7 @@ pub async fn policies(world: Arc<World>, reconcilers: Arc<Reconcilers>) {
         let Change { key, before, now } = change;
         if now.is_none() {
             let uid = before.as_ref().and_then(|object| object.metadata().uid.clone()).unwrap_or_default();
-            reconcilers.policies.forget(&key, &uid);
+            reconcilers.policies.forget(&key, &uid, &server_name(&key.name));
         }
         if before.as_deref().map(meaning_for_others) != now.as_deref().map(meaning_for_others) {
             // Which policy serves the namespace may have changed for its siblings and for its targets.
@@ -116,7 +116,7 @@ pub async fn targets(world: Arc<World>, reconcilers: Arc<Reconcilers>) {
         let Change { key, before, now } = change;
         if now.is_none() {
             let uid = before.as_ref().and_then(|object| object.metadata().uid.clone()).unwrap_or_default();
-            reconcilers.targets.forget(&key, &uid);
+            reconcilers.targets.forget(&key, &uid, &agent_name(&key.name));
         }
         world.target_queue.add(key);
     };

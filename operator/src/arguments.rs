@@ -67,7 +67,7 @@ pub struct Run {
     #[arg(long, env = "ERS_WEBHOOK_CONFIGURATION", default_value = "ers-operator")]
     pub webhook_configuration: String,
     /// Which log lines are written: a level, or directives such as `info,kube=debug`.
-    #[arg(long, env = "ERS_LOG_FILTER", default_value = "info")]
+    #[arg(long, env = "ERS_LOG_FILTER", default_value = "info,actix_server=warn")]
     pub log_filter: String,
 }
 

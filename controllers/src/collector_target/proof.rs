@@ -69,10 +69,7 @@ pub fn by_counts(fleet: Option<&Fleet>, workload: Option<&Workload>, config_hash
     if let Some(fleet) = fleet
         && fleet.ready == 0
     {
-        let message = match fleet.matching {
-            0 => "no node matches".to_owned(),
-            matching => format!("none of the {matching} matching nodes is Ready"),
-        };
+        let message = "no matching node is Ready".to_owned();
         return ByCounts::Proven(reasons::NO_MATCHING_NODES, message);
     }
     let Some(workload) = workload else {

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use ers_crds::collector_target::CollectorCounts;
-use ers_crds::conditions::{self, ConditionStatus, ConditionUpdate, reasons, types};
+use ers_crds::conditions::{self, Condition, ConditionStatus, ConditionUpdate, reasons, types};
 use ers_crds::{CollectorTarget, CollectorTargetStatus, ManagementState};
-use ers_model::names::agent_name;
+use ers_model::names::{TARGET_LABEL, agent_name};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::core::ApiResource;
 use serde_json::{Value, json};
@@ -21,7 +21,11 @@ use crate::programmed::programmed;
 use crate::queue::Next;
 use crate::reconciler::Reconciler;
 use crate::report_policy::own_conditions;
+use crate::trouble;
 use crate::world::World;
+
+/// Up to this many agents, their pods are asked what is wrong while they are not proven.
+const FEW_AGENTS: i32 = 20;
 
 /// What the earlier steps found.
 pub(super) struct Judged {
@@ -66,7 +70,7 @@ pub(super) fn compute(input: &Input<'_>) -> (CollectorTargetStatus, Option<i64>)
             Some(since_ms) => {
                 Seen::Gone { message: "no agent has been ready for 5 minutes".to_owned(), since_ms: *since_ms }
             }
-            None => proven_before(*fleet),
+            None => proven_before(*fleet, &before.conditions),
         },
         (Verdict::Accepted, _) => match proof {
             Ok((reason, message)) => Seen::Proven { reason, message: message.clone() },
@@ -95,7 +99,7 @@ pub(super) fn compute(input: &Input<'_>) -> (CollectorTargetStatus, Option<i64>)
     let status = CollectorTargetStatus {
         observed_generation: Some(generation),
         active_generation,
-        conditions: own,
+        conditions: own_conditions(&own),
         config_hash,
         collectors: workload.map(|workload| {
             CollectorCounts::new(count(workload.desired), count(workload.ready), count(workload.updated))
@@ -105,16 +109,17 @@ pub(super) fn compute(input: &Input<'_>) -> (CollectorTargetStatus, Option<i64>)
     (status, next)
 }
 
-fn proven_before(fleet: Option<&Fleet>) -> Seen {
-    match fleet {
-        Some(fleet) if fleet.ready == 0 => {
-            Seen::Proven { reason: reasons::NO_MATCHING_NODES, message: "no matching node is Ready".to_owned() }
-        }
-        _ => Seen::Proven {
-            reason: reasons::PROVEN,
-            message: "the server has acknowledged samples of this generation's agents".to_owned(),
-        },
+/// What was said when it was proven is said on: the numbers are those of the proof.
+fn proven_before(fleet: Option<&Fleet>, conditions: &[Condition]) -> Seen {
+    if fleet.is_some_and(|fleet| fleet.ready == 0) {
+        let message = "no matching node is Ready".to_owned();
+        return Seen::Proven { reason: reasons::NO_MATCHING_NODES, message };
     }
+    let told = conditions::find(conditions, types::READY)
+        .filter(|ready| ready.status == ConditionStatus::True && ready.reason == reasons::PROVEN);
+    let message =
+        told.map_or("the server has acknowledged samples of this generation's agents", |ready| &ready.message);
+    Seen::Proven { reason: reasons::PROVEN, message: message.to_owned() }
 }
 
 fn degraded(input: &Input<'_>, latched: bool) -> ConditionUpdate {
@@ -211,7 +216,17 @@ async fn prove(
 ) -> Result<(&'static str, String), String> {
     match proof::by_counts(fleet, workload, config_hash) {
         ByCounts::Proven(reason, message) => Ok((reason, message)),
-        ByCounts::Unproven(message) => Err(message),
+        ByCounts::Unproven(message) => {
+            // On a large fleet this would be asked with every pod that gets ready; there the counts have to do.
+            let few =
+                workload.is_some_and(|workload| workload.ready < workload.desired && workload.desired <= FEW_AGENTS);
+            let selector = format!("{TARGET_LABEL}={}", key.name);
+            let trouble = if few { trouble::first(&world.client, &key.namespace, &selector).await } else { None };
+            Err(match trouble {
+                Some(trouble) => format!("{message}; {trouble}"),
+                None => message,
+            })
+        }
         ByCounts::AskPods => {
             let Some(fleet) = fleet else { return Err("there is no fleet to ask".to_owned()) };
             proof::by_pods(&world.client, key, fleet, config_hash).await.map(|message| (reasons::PROVEN, message))

@@ -5,7 +5,7 @@ use std::time::Duration;
 use ers_crds::conditions::{self, Condition, ConditionStatus, ConditionUpdate, reasons, types};
 use ers_crds::report_policy::{Endpoints, ServerStatus, StorageStatus};
 use ers_crds::{ManagementState, ReportPolicy, ReportPolicyStatus};
-use ers_model::names::{admin_secret_name, ca_config_map_name, server_name, server_url};
+use ers_model::names::{POLICY_LABEL, admin_secret_name, ca_config_map_name, server_name, server_url};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::core::ApiResource;
 use serde_json::{Value, json};
@@ -19,6 +19,7 @@ use crate::latch::{self, Seen};
 use crate::programmed::programmed;
 use crate::queue::Next;
 use crate::reconciler::{Reconciler, config_map_text};
+use crate::trouble;
 use crate::world::World;
 
 /// How soon a server that is not proven yet is asked again at first, and at most.
@@ -102,7 +103,7 @@ pub(super) fn compute(input: &Input<'_>) -> (ReportPolicyStatus, Option<i64>) {
     let status = ReportPolicyStatus {
         observed_generation: Some(generation),
         active_generation: active,
-        conditions: own,
+        conditions: own_conditions(&own),
         server: workload.map(|workload| {
             let count = |number: i32| u32::try_from(number).unwrap_or(0);
             ServerStatus::new(count(ready_pods), count(workload.desired), None)
@@ -243,11 +244,11 @@ async fn prove(
 ) -> Result<(), String> {
     let Some(workload) = workload else { return Err("the server's StatefulSet is not there yet".to_owned()) };
     if workload.config_hash.as_deref() != Some(config_hash) || !workload.is_complete() {
-        return Err(format!(
-            "{} of {} servers are ready and new",
-            workload.ready.min(workload.updated),
-            workload.desired
-        ));
+        let count = workload.ready.min(workload.updated);
+        let selector = format!("{POLICY_LABEL}={}", key.name);
+        let trouble = trouble::first(&world.client, &key.namespace, &selector).await;
+        let trouble = trouble.map(|trouble| format!("; {trouble}")).unwrap_or_default();
+        return Err(format!("{count} of {} servers are ready with this configuration{trouble}", workload.desired));
     }
     let ca = Key::new(key.namespace.clone(), ca_config_map_name(&key.name));
     let authority = match config_map_text(&world.client, &ca, "ca.crt").await {

@@ -29,7 +29,8 @@ pub(super) fn build(input: &Input<'_>, config: &ServerConfig) -> Child {
                 "serviceName": service::headless_name(input),
                 "replicas": input.policy.server.replicas,
                 "revisionHistoryLimit": 2,
-                "podManagementPolicy": "OrderedReady",
+                // With OrderedReady a pod that never gets ready would block the very change that mends it.
+                "podManagementPolicy": "Parallel",
                 "updateStrategy": {"type": "RollingUpdate"},
                 // A StatefulSet that is deleted, by whomever, never takes the volume with it.
                 "persistentVolumeClaimRetentionPolicy": {"whenDeleted": "Retain", "whenScaled": "Retain"},
