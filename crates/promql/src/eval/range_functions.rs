@@ -1,6 +1,5 @@
 //! Functions over ranges: chooses a kernel, and runs it for each series.
 
-use std::cell::RefCell;
 use std::sync::Arc;
 
 use crate::ast::{Call, Node, NodeKind, RangeExtension};
@@ -12,11 +11,6 @@ use super::kernels::{self, Kernel, Series};
 use super::vector_functions::absent_labels;
 use super::windows::{Frame, WindowCache};
 use super::{Evaluation, Grid, extended};
-
-thread_local! {
-    /// Per thread, so that neighbouring series, which often share their times, share their windows.
-    static WINDOWS: RefCell<WindowCache> = RefCell::default();
-}
 
 impl Evaluation<'_> {
     pub(super) fn range_function(&mut self, call: &Call, grid: Grid) -> Result<Vec<Column>, QueryError> {
@@ -35,11 +29,10 @@ impl Evaluation<'_> {
         self.charge_columns(series.len(), grid)?;
         // First and last act like an offset, so they keep the name.
         let drop_name = !matches!(call.function.id, FunctionId::FirstOverTime | FunctionId::LastOverTime);
-        WINDOWS.with_borrow_mut(|cache| *cache = WindowCache::default());
-        let columns = self.per_series(&series, |raw| {
+        let columns = self.per_series_with(&series, |cache: &mut WindowCache, raw| {
             let values = match extension {
                 Some(extension) => extended::run(&kernel, raw, &frame, extension),
-                None => run(&kernel, raw, &frame),
+                None => run(&kernel, raw, &frame, cache),
             };
             Column { labels: raw.labels.clone(), drop_name: drop_name || raw.drop_name, values }
         })?;
@@ -193,13 +186,11 @@ fn check_factor(name: &str, factor: &ScalarColumn) -> Result<(), QueryError> {
     }
 }
 
-fn run(kernel: &Kernel, raw: &RawSeries, frame: &Frame) -> Vec<f64> {
-    WINDOWS.with_borrow_mut(|cache| {
-        let windows = cache.windows(&raw.timestamps, frame);
-        let mut values = vec![ABSENT; frame.grid.count];
-        kernels::run(kernel, &Series { timestamps: &raw.timestamps, values: &raw.values }, frame, windows, &mut values);
-        values
-    })
+fn run(kernel: &Kernel, raw: &RawSeries, frame: &Frame, cache: &mut WindowCache) -> Vec<f64> {
+    let windows = cache.windows(&raw.timestamps, frame);
+    let mut values = vec![ABSENT; frame.grid.count];
+    kernels::run(kernel, &Series { timestamps: &raw.timestamps, values: &raw.values }, frame, windows, &mut values);
+    values
 }
 
 /// One where no series has a value.

@@ -14,7 +14,9 @@ use super::windows::Frame;
 use super::{Evaluation, Grid, Value, extended};
 
 /// From so many series on, work is shared among threads.
-pub(super) const PARALLEL_SERIES: usize = 200;
+const PARALLEL_SERIES: usize = 200;
+/// Series that one thread takes at a time.
+const CHUNK_SERIES: usize = 64;
 
 /// What was read for selectors that occur more than once.
 #[derive(Default)]
@@ -147,23 +149,29 @@ impl Evaluation<'_> {
         series: &[S],
         call: impl Fn(&S) -> R + Sync,
     ) -> Result<Vec<R>, QueryError> {
-        let stop = || self.check_interrupt();
-        if series.len() >= PARALLEL_SERIES {
-            let results: Vec<Result<Vec<R>, QueryError>> = series
-                .par_chunks(64)
-                .map(|chunk| {
-                    stop()?;
-                    Ok(chunk.iter().map(&call).collect())
-                })
-                .collect();
-            let mut all = Vec::with_capacity(series.len());
-            for part in results {
-                all.extend(part?);
-            }
-            return Ok(all);
+        self.per_series_with(series, |(): &mut (), one| call(one))
+    }
+
+    /// As [`Self::per_series`], with something that neighbouring series share.
+    pub(super) fn per_series_with<C: Default, S: Sync, R: Send>(
+        &self,
+        series: &[S],
+        call: impl Fn(&mut C, &S) -> R + Sync,
+    ) -> Result<Vec<R>, QueryError> {
+        let run = |chunk: &[S]| {
+            self.check_interrupt()?;
+            let mut shared = C::default();
+            Ok(chunk.iter().map(|one| call(&mut shared, one)).collect())
+        };
+        if series.len() < PARALLEL_SERIES {
+            return run(series);
         }
-        stop()?;
-        Ok(series.iter().map(call).collect())
+        let parts: Vec<Result<Vec<R>, QueryError>> = series.par_chunks(CHUNK_SERIES).map(run).collect();
+        let mut all = Vec::with_capacity(series.len());
+        for part in parts {
+            all.extend(part?);
+        }
+        Ok(all)
     }
 
     /// The samples of a range selector at the only step.

@@ -64,7 +64,7 @@ impl Windows {
     }
 }
 
-/// Windows of the last column of times; series of one scrape share theirs.
+/// Windows of the last column of times, for one frame; series of one scrape share theirs.
 #[derive(Default)]
 pub(crate) struct WindowCache {
     timestamps: Option<Arc<[i64]>>,
