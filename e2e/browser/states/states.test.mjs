@@ -81,6 +81,7 @@ describe("the page in rare states", { timeout: 240_000 }, () => {
         await page.getByRole("button", { name: "Down", exact: true }).focus();
         await page.keyboard.press("Enter");
         await page.getByText("20 of 1,000 targets").waitFor();
+        await page.getByText("250 more are scraped").waitFor();
       },
     }));
 

@@ -3,11 +3,20 @@ import { formatBytes, formatBytesPerSecond, formatBytesTick, formatLoad, formatP
 import { chooseStep } from "./series.js";
 import { quote } from "./promql-text.js";
 
-/** Pseudo file systems and images that are always full would hide the disks that matter; the server sums the same. */
-const REAL_FILESYSTEMS = 'fstype!~"tmpfs|ramfs|overlay|squashfs|iso9660|nsfs|fuse.*|devtmpfs"';
+// The same expressions as in the server's `overview/nodes.rs`: the live values continue these lines.
+
+/** Whole disks that are backed by something: mappings and loops would count the same bytes twice. */
+const DISKS = 'device!~"dm-.*|md.*|loop.*|ram.*|sr.*"';
+/** Interfaces to the outside: those of pods and bridges count the same bytes again. */
+const INTERFACES = 'device!~"lo|veth.*|cali.*|cni.*|docker.*|br-.*|flannel.*|cilium.*|lxc.*|tunl.*|vxlan.*|dummy.*|nodelocaldns"';
 
 /** Shortest window of a rate: two scrapes of a target with the default interval fall into it even if one is missed. */
 const SHORTEST_RATE_SECONDS = 120;
+
+/** The root file system if it is seen, otherwise all that have a device of their own. */
+function filesystem(metric, is) {
+  return `max(${metric}{mountpoint="/",${is}}) or sum(max by (device) (${metric}{device=~"/dev/.+",${is}}))`;
+}
 
 /**
  * @param {string} node
@@ -45,10 +54,10 @@ export function nodeCharts(node, rangeSeconds) {
       lines: [
         {
           label: "Used",
-          query: `sum(node_memory_MemTotal_bytes{${is}} - node_memory_MemAvailable_bytes{${is}})`,
+          query: `max(node_memory_MemTotal_bytes{${is}} - node_memory_MemAvailable_bytes{${is}})`,
           live: (n) => known(n.memoryUsedBytes),
         },
-        { label: "Total", reference: true, query: `sum(node_memory_MemTotal_bytes{${is}})`, live: (n) => known(n.memoryTotalBytes) },
+        { label: "Total", reference: true, query: `max(node_memory_MemTotal_bytes{${is}})`, live: (n) => known(n.memoryTotalBytes) },
       ],
     },
     {
@@ -70,8 +79,8 @@ export function nodeCharts(node, rangeSeconds) {
       binary: true,
       max: null,
       lines: [
-        { label: "Read", query: `sum(rate(node_disk_read_bytes_total{${is}}${window}))`, live: (n) => known(n.diskReadBytesPerSecond) },
-        { label: "Write", query: `sum(rate(node_disk_written_bytes_total{${is}}${window}))`, live: (n) => known(n.diskWriteBytesPerSecond) },
+        { label: "Read", query: `sum(rate(node_disk_read_bytes_total{${DISKS},${is}}${window}))`, live: (n) => known(n.diskReadBytesPerSecond) },
+        { label: "Write", query: `sum(rate(node_disk_written_bytes_total{${DISKS},${is}}${window}))`, live: (n) => known(n.diskWriteBytesPerSecond) },
       ],
     },
     {
@@ -84,12 +93,12 @@ export function nodeCharts(node, rangeSeconds) {
       lines: [
         {
           label: "In",
-          query: `sum(rate(node_network_receive_bytes_total{device!="lo",${is}}${window}))`,
+          query: `sum(rate(node_network_receive_bytes_total{${INTERFACES},${is}}${window}))`,
           live: (n) => known(n.networkReceiveBytesPerSecond),
         },
         {
           label: "Out",
-          query: `sum(rate(node_network_transmit_bytes_total{device!="lo",${is}}${window}))`,
+          query: `sum(rate(node_network_transmit_bytes_total{${INTERFACES},${is}}${window}))`,
           live: (n) => known(n.networkTransmitBytesPerSecond),
         },
       ],
@@ -103,7 +112,7 @@ export function nodeCharts(node, rangeSeconds) {
       lines: [
         {
           label: "Used",
-          query: `100 * (1 - sum(node_filesystem_avail_bytes{${REAL_FILESYSTEMS},${is}}) / sum(node_filesystem_size_bytes{${REAL_FILESYSTEMS},${is}}))`,
+          query: `100 * (1 - (${filesystem("node_filesystem_free_bytes", is)}) / (${filesystem("node_filesystem_size_bytes", is)}))`,
           live: (n) => ratioPercent(n.filesystemUsedBytes, n.filesystemSizeBytes),
         },
       ],

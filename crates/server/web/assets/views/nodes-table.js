@@ -2,8 +2,10 @@
 import { h, keyed, meter, setAttribute, setText } from "../dom.js";
 import { formatAge, formatBytes, formatBytesPerSecond, formatLoad, formatPercent, formatSpan, isKnown, NO_DATA, ratioPercent } from "../format.js";
 
-/** Three scrapes at the default interval: a node that is older than this is not live, whatever the socket says. */
-const FRESH_MS = 90_000;
+/** A node whose last sample is older than this is not live, whatever the socket says. */
+const SHORTEST_FRESH_MS = 90_000;
+/** Intervals of a scrape that fit: one may be lost, and a batch takes its way. */
+const FRESH_INTERVALS = 2.5;
 const PAGE_SIZE = 50;
 
 const COLUMNS = ["Node", "CPU", "Memory", "Load 1, 5, 15 min", "Disk I/O", "File systems", "Network", "Running for", "Last sample"];
@@ -22,8 +24,9 @@ function descending(a, b) {
   return isKnown(b) ? b - a : -1;
 }
 
-export function isFresh(node, generatedAtMs) {
-  return isKnown(node.lastSampleMs) && generatedAtMs - node.lastSampleMs <= FRESH_MS;
+export function isFresh(node, { generatedAtMs, sampleIntervalMs }) {
+  const limit = Math.max(SHORTEST_FRESH_MS, FRESH_INTERVALS * (sampleIntervalMs ?? 0));
+  return isKnown(node.lastSampleMs) && generatedAtMs - node.lastSampleMs <= limit;
 }
 
 export class NodesTable {
@@ -43,6 +46,7 @@ export class NodesTable {
     this.body = h("tbody", { role: "rowgroup" });
     this.empty = h("p", { class: "empty" }, "Waiting for the first figures");
     this.more = h("button", { type: "button", class: "button", hidden: true, onclick: () => this.#showMore() });
+    this.truncated = h("p", { class: "notice notice-warn", hidden: true });
     this.tools = h(
       "div",
       { class: "tools", hidden: true },
@@ -62,13 +66,14 @@ export class NodesTable {
       h("div", { class: "table-scroll live-values" }, this.table),
       this.empty,
       this.more,
+      this.truncated,
     );
   }
 
   update(snapshot) {
     this.#snapshot = snapshot;
     this.#pictureAgeMs = 0;
-    const reporting = snapshot.nodes.filter((node) => isFresh(node, snapshot.generatedAtMs)).length;
+    const reporting = snapshot.nodes.filter((node) => isFresh(node, snapshot)).length;
     this.counts = { reporting, silent: snapshot.nodes.length - reporting };
     if (!snapshot.nodes.some((node) => node.node === this.selected)) {
       this.selected = [...snapshot.nodes].sort(ORDERS.name.compare)[0]?.node ?? null;
@@ -110,6 +115,9 @@ export class NodesTable {
     const shown = matching.slice(0, this.#limit);
     keyed(this.body, this.#rows, shown, (node) => node.node, (node) => this.#row(node));
     const hidden = matching.length - shown.length;
+    const left = this.#snapshot.truncated?.nodes ?? 0;
+    this.truncated.hidden = left === 0;
+    setText(this.truncated, `This list ends at ${nodes.length} nodes; ${left} more send samples. Query can ask for any of them.`);
     this.more.hidden = hidden <= 0;
     setText(this.more, `Show ${Math.min(hidden, PAGE_SIZE)} more of ${hidden}`);
     this.table.hidden = shown.length === 0;
@@ -160,8 +168,7 @@ export class NodesTable {
       showAge,
       update: (n) => {
         lastSampleMs = n.lastSampleMs;
-        const { generatedAtMs } = this.#snapshot;
-        const fresh = isFresh(n, generatedAtMs);
+        const fresh = isFresh(n, this.#snapshot);
         setAttribute(element, "data-fresh", String(fresh));
         setAttribute(element, "data-selected", n.node === this.selected ? "true" : null);
         setAttribute(button, "aria-pressed", String(n.node === this.selected));

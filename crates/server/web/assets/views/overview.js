@@ -75,12 +75,13 @@ export function overviewView(container, context, parameters) {
 
   function showTiles(snapshot) {
     const { reporting, silent } = nodes.counts;
-    tiles.nodes.show(groupDigits(snapshot.nodes.length), silent > 0 ? `${silent} without fresh samples` : reporting > 0 ? "all report" : "none reports yet", silent > 0 ? "warn" : null);
+    const more = snapshot.truncated ?? { nodes: 0, targets: 0 };
+    tiles.nodes.show(groupDigits(snapshot.nodes.length + more.nodes), silent > 0 ? `${silent} without fresh samples` : reporting > 0 ? "all report" : "none reports yet", silent > 0 ? "warn" : null);
     const up = snapshot.targets.filter((target) => target.up === true).length;
     const down = snapshot.targets.filter((target) => target.up === false).length;
     const unknown = snapshot.targets.length - up - down;
     const targetNote = down > 0 ? `${down} down` : unknown > 0 ? `${unknown} not known yet` : up > 0 ? "all are up" : "none discovered yet";
-    tiles.targets.show(snapshot.targets.length === 0 ? "0" : `${groupDigits(up)} / ${groupDigits(snapshot.targets.length)}`, targetNote, down > 0 ? "bad" : null);
+    tiles.targets.show(snapshot.targets.length === 0 ? "0" : `${groupDigits(up)} / ${groupDigits(snapshot.targets.length)}`, more.targets > 0 ? `${targetNote}; ${groupDigits(more.targets)} not counted` : targetNote, down > 0 ? "bad" : null);
     const judged = byTrouble(snapshot.objects);
     const ready = judged.filter(({ health }) => health.level === "good").length;
     const broken = judged.filter(({ health }) => health.level === "bad").length;

@@ -43,6 +43,7 @@ export function targetsView(container, context, parameters) {
   const body = h("tbody", { role: "rowgroup" });
   const empty = h("p", { class: "empty" }, "Waiting for the first figures");
   const more = h("button", { type: "button", class: "button", hidden: true });
+  const truncated = h("p", { class: "notice notice-warn", hidden: true });
   const count = h("p", { class: "muted count" });
   const filter = h("input", { type: "search", placeholder: "name or reason" });
   const stateButtons = Object.keys(STATES).map((state) => h("button", { type: "button", "aria-pressed": "false", "data-state": state }, state[0].toUpperCase() + state.slice(1)));
@@ -66,6 +67,7 @@ export function targetsView(container, context, parameters) {
       h("div", { class: "table-scroll live-values" }, table),
       empty,
       more,
+      truncated,
     ),
   );
 
@@ -99,6 +101,9 @@ export function targetsView(container, context, parameters) {
       setAttribute(th, "aria-sort", column.key === choice.sortKey ? (choice.descending ? "descending" : "ascending") : null);
     }
     const hidden = matching.length - shown.length;
+    const left = snapshot.truncated?.targets ?? 0;
+    truncated.hidden = left === 0;
+    setText(truncated, `This list ends at ${groupDigits(snapshot.targets.length)} targets, those that are down first; ${groupDigits(left)} more are scraped. Query can ask for any of them: up.`);
     more.hidden = hidden <= 0;
     setText(more, `Show ${Math.min(hidden, PAGE_SIZE)} more of ${groupDigits(hidden)}`);
     const all = `${groupDigits(snapshot.targets.length)} ${snapshot.targets.length === 1 ? "target" : "targets"}`;
