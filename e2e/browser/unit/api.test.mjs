@@ -84,7 +84,7 @@ test("routes survive the way there and back", () => {
 });
 
 test("every chart of a node asks only for that node and continues from the live message", () => {
-  const { charts, stepSeconds } = nodeCharts('a"b', 3_600);
+  const { charts, stepSeconds } = nodeCharts('a"b', 3_600, 15_000);
   assert.ok(stepSeconds >= 15);
   for (const chart of charts) {
     for (const line of chart.lines) {
@@ -92,6 +92,8 @@ test("every chart of a node asks only for that node and continues from the live 
       assert.equal(line.live({}), null, "an unknown value stays unknown");
     }
   }
+  const rare = nodeCharts("n", 900, 60_000).charts[0].lines[0].query;
+  assert.match(rare, /\[240s\]/, "four scrapes fit into a rate");
 });
 
 test("a list of tokens is read to its end", async () => {

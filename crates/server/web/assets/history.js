@@ -10,8 +10,9 @@ const DISKS = 'device!~"dm-.*|md.*|loop.*|ram.*|sr.*"';
 /** Interfaces to the outside: those of pods and bridges count the same bytes again. */
 const INTERFACES = 'device!~"lo|veth.*|cali.*|cni.*|docker.*|br-.*|flannel.*|cilium.*|lxc.*|tunl.*|vxlan.*|dummy.*|nodelocaldns"';
 
-/** Shortest window of a rate: two scrapes of a target with the default interval fall into it even if one is missed. */
+/** Shortest window of a rate, in seconds, and how many scrapes fit into one, so that one may be lost. */
 const SHORTEST_RATE_SECONDS = 120;
+const SCRAPES_IN_A_RATE = 4;
 
 /** The root file system if it is seen, otherwise all that have a device of their own. */
 function filesystem(metric, is) {
@@ -21,12 +22,13 @@ function filesystem(metric, is) {
 /**
  * @param {string} node
  * @param {number} rangeSeconds
+ * @param {number} sampleIntervalMs the longest time between two scrapes
  * @returns {{stepSeconds: number, charts: Array<{id: string, title: string, format: (value: number|null) => string, tickFormat?: (value: number) => string, binary?: boolean, max: number|null,
  *   lines: Array<{label: string, query: string, live: (node: object) => number|null, reference?: boolean}>}>}}
  */
-export function nodeCharts(node, rangeSeconds) {
+export function nodeCharts(node, rangeSeconds, sampleIntervalMs) {
   const stepSeconds = chooseStep(rangeSeconds, 180, 15);
-  const window = `[${Math.max(SHORTEST_RATE_SECONDS, 2 * stepSeconds)}s]`;
+  const window = `[${Math.max(SHORTEST_RATE_SECONDS, 2 * stepSeconds, Math.ceil((SCRAPES_IN_A_RATE * sampleIntervalMs) / 1000))}s]`;
   const is = `node=${quote(node)}`;
   const known = (value) => value ?? null;
   const charts = [

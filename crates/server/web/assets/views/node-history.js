@@ -5,6 +5,9 @@ import { nodeCharts } from "../history.js";
 import { RANGES, appendPoint, pointsOf } from "../series.js";
 
 const DEFAULT_RANGE = "1h";
+const DEFAULT_SAMPLE_INTERVAL_MS = 15_000;
+/** Points further apart than this, and than a few steps or scrapes, are an outage. */
+const SHORTEST_GAP_MS = 90_000;
 const RANGE_KEY = "ers-history-range";
 /** Queries of one node that run at the same time: the page must not be the server's heaviest user. */
 const PARALLEL = 3;
@@ -17,6 +20,7 @@ export class NodeHistory {
   #points = new Map();
   #lastSampleMs = null;
   #offsetMs = 0;
+  #sampleIntervalMs = DEFAULT_SAMPLE_INTERVAL_MS;
   #abort = null;
 
   constructor(context) {
@@ -87,6 +91,7 @@ export class NodeHistory {
 
   update(snapshot, selected) {
     this.#offsetMs = snapshot.generatedAtMs - performance.now();
+    this.#sampleIntervalMs = snapshot.sampleIntervalMs ?? DEFAULT_SAMPLE_INTERVAL_MS;
     this.element.hidden = selected === null;
     if (selected === null) return;
     if (selected !== this.#node) this.select(selected);
@@ -129,7 +134,7 @@ export class NodeHistory {
 
   /** Charts are kept when only the node or the range changes: the page must not jump. */
   #build() {
-    this.#plan = nodeCharts(this.#node, this.#rangeSeconds());
+    this.#plan = nodeCharts(this.#node, this.#rangeSeconds(), this.#sampleIntervalMs);
     this.#points = new Map();
     this.#lastSampleMs = null;
     if (this.#charts.length === 0) {
@@ -144,6 +149,6 @@ export class NodeHistory {
     const toMs = this.#now();
     this.#charts
       .find(({ id }) => id === chart.id)
-      .view.show(lines, { fromMs: toMs - this.#rangeSeconds() * 1000, toMs, gapMs: Math.max(90_000, 2.5 * this.#plan.stepSeconds * 1000) });
+      .view.show(lines, { fromMs: toMs - this.#rangeSeconds() * 1000, toMs, gapMs: Math.max(SHORTEST_GAP_MS, 2.5 * this.#plan.stepSeconds * 1000, 2.5 * this.#sampleIntervalMs) });
   }
 }
