@@ -66,7 +66,9 @@ say "starting ers-server standalone at $ERS_URL"
 export ERS_USER=admin ERS_SERVER_HOOK=$hook ERS_CA_FILE=$work/ca.crt
 ERS_PASSWORD=$(cat "$work/data/admin-password")
 export ERS_PASSWORD
-cp "$work/data/ca.crt" "$ERS_CA_FILE"
+# The authority lies beside each supervised agent; it is the only public part of what the server keeps.
+cat "$work"/data/ca.crt "$work"/data/agents/*/ca.crt 2>/dev/null | sed '/-----END CERTIFICATE-----/q' > "$ERS_CA_FILE"
+[ -s "$ERS_CA_FILE" ] || die "the server has written no ca.crt"
 
 if [ "${1:-}" = --serve ]; then
   say "the page is at $ERS_URL, user $ERS_USER, password $ERS_PASSWORD; Ctrl-C ends it"
