@@ -69,7 +69,11 @@ helm upgrade --install ers "$root/charts/ers" --namespace ers-system --create-na
 }
 
 step "applying the samples"
-sed -e "s|localhost/ers-agent:sample|${image[ers-agent]}|" "$samples"/*.yaml > "$cache/samples.yaml"
+# The local cluster has no way out to pull the sample app's image, but runs the same program itself.
+sample_app=registry.k8s.io/coredns/coredns:v1.12.4
+local_app=${ERS_SAMPLE_APP:-}
+[ -n "$context" ] || local_app=$(kubectl -n kube-system get deployment coredns -o jsonpath='{.spec.template.spec.containers[0].image}')
+sed -e "s|$sample_app|${local_app:-$sample_app}|" "$samples"/*.yaml > "$cache/samples.yaml"
 for _ in 1 2 3 4 5 6; do
   if kubectl apply -f "$cache/samples.yaml" >"$cache/apply.log" 2>&1; then applied=1; break; fi
   # Right after the first install the webhook's certificate may not have reached the API server yet.
