@@ -42,6 +42,7 @@ mod stat;
 mod textfile;
 mod thermal_zone;
 mod time;
+mod timex;
 mod udp_queues;
 mod uname;
 mod vmstat;
@@ -214,6 +215,7 @@ impl Host {
             Box::new(textfile::TextFile::new(roots)),
             Box::new(thermal_zone::ThermalZone::new(roots)),
             Box::new(time::Time::new(roots)),
+            Box::new(timex::Timex),
             Box::new(udp_queues::UdpQueues::new(roots)),
             Box::new(uname::Uname),
             Box::new(vmstat::VmStat::new(roots)),

@@ -75,6 +75,10 @@ impl Agent {
         self.child = Some(child);
     }
 
+    pub fn pid(&self) -> u32 {
+        self.child.as_ref().map_or(0, Child::id)
+    }
+
     /// `SIGKILL`, and waits for the end.
     pub fn kill(&mut self) {
         if let Some(mut child) = self.child.take() {
