@@ -62,6 +62,8 @@ impl std::fmt::Display for Position<'_> {
 pub struct Expr {
     pub(crate) text: Arc<str>,
     pub(crate) root: Node,
+    /// What every series that is read must match besides.
+    pub(crate) enforced: Vec<LabelMatcher>,
 }
 
 impl Expr {
@@ -94,14 +96,10 @@ impl Expr {
         found
     }
 
-    /// Adds matchers to every selector, so that whatever the query asks for, only series that match these too are read.
-    /// Positions still refer to the text as it was written.
+    /// Whatever the query asks for, only series that match these too are read. This holds where series are read, so that
+    /// implicit selectors (`info()`) obey it, and it changes nothing else: not the labels of `absent()`, not how it prints.
     pub fn enforce(&mut self, matchers: &[LabelMatcher]) {
-        self.root.visit_mut(&mut |node| match &mut node.kind {
-            NodeKind::Vector(selector) => selector.matchers.extend_from_slice(matchers),
-            NodeKind::Matrix(matrix) => matrix.selector.matchers.extend_from_slice(matchers),
-            _ => {}
-        });
+        self.enforced.extend_from_slice(matchers);
     }
 }
 

@@ -7,6 +7,7 @@ use ers_model::Labels;
 use crate::annotations::Annotations;
 use crate::ast::{Expr, ValueType};
 use crate::eval::{self, Evaluation};
+use crate::parser::MAX_TIME_MS;
 use crate::source::{SeriesSource, SourceError};
 
 /// Why a running query must end.
@@ -128,6 +129,7 @@ impl QueryResult {
 impl Engine {
     /// Evaluates at one time.
     pub fn instant(&self, expr: &Expr, source: &dyn SeriesSource, at_ms: i64) -> Result<QueryResult, QueryError> {
+        check_times(&[at_ms])?;
         let mut evaluation = Evaluation::new(self, source, expr, at_ms, at_ms, 0);
         let value = eval::instant(&mut evaluation, expr, at_ms)?;
         Ok(QueryResult::new(expr, value, &evaluation.annotations))
@@ -146,6 +148,7 @@ impl Engine {
             let message = "zero or negative query resolution step widths are not accepted. Try a positive integer";
             return Err(QueryError::Execution(message.to_owned()));
         }
+        check_times(&[start_ms, end_ms])?;
         if end_ms < start_ms {
             return Err(QueryError::Execution("end timestamp must not be before start time".to_owned()));
         }
@@ -160,5 +163,15 @@ impl Engine {
         let mut evaluation = Evaluation::new(self, source, expr, start_ms, end_ms, step_ms);
         let value = eval::range(&mut evaluation, expr, start_ms, end_ms, step_ms)?;
         Ok(QueryResult::new(expr, value, &evaluation.annotations))
+    }
+}
+
+fn check_times(times: &[i64]) -> Result<(), QueryError> {
+    match times.iter().find(|time| time.abs_diff(0) > MAX_TIME_MS.unsigned_abs()) {
+        None => Ok(()),
+        Some(time) => {
+            let message = format!("timestamp {time} is further than {MAX_TIME_MS} milliseconds from the epoch");
+            Err(QueryError::Execution(message))
+        }
     }
 }

@@ -27,7 +27,7 @@ use crate::annotations::Annotations;
 use crate::ast::{Call, Expr, Node, NodeKind, Span, ValueType};
 use crate::engine::{Engine, InstantSample, Point, QueryError, QueryValue, Series, Stop};
 use crate::functions::FunctionId;
-use crate::source::SeriesSource;
+use crate::source::{LabelMatcher, SeriesSource};
 
 use column::{Column, RawSeries, ScalarColumn, Value, is_absent, remove_names};
 use selector::Fetched;
@@ -78,12 +78,29 @@ pub(crate) struct Evaluation<'a> {
     /// Samples in memory.
     samples: usize,
     fetched: Fetched,
+    enforced: &'a [LabelMatcher],
 }
 
 impl<'a> Evaluation<'a> {
-    pub fn new(engine: &'a Engine, source: &'a dyn SeriesSource, expr: &Expr, start: i64, end: i64, step: i64) -> Self {
-        let fetched = Fetched::new(expr);
-        Evaluation { engine, source, annotations: Annotations::default(), start, end, step, samples: 0, fetched }
+    pub fn new(
+        engine: &'a Engine,
+        source: &'a dyn SeriesSource,
+        expr: &'a Expr,
+        start: i64,
+        end: i64,
+        step: i64,
+    ) -> Self {
+        Evaluation {
+            engine,
+            source,
+            annotations: Annotations::default(),
+            start,
+            end,
+            step,
+            samples: 0,
+            fetched: Fetched::new(expr),
+            enforced: &expr.enforced,
+        }
     }
 
     /// Accounts for samples before they are allocated.

@@ -25,6 +25,9 @@ pub const MAX_QUERY_BYTES: usize = 1 << 20;
 /// Deepest nesting of a query, where each further operand of a chain counts as one too. The evaluator recurses as deep.
 pub const MAX_DEPTH: usize = 400;
 
+/// Times lie within this of the epoch, 285 thousand years, so that offsets and ranges can be added without overflow.
+pub const MAX_TIME_MS: i64 = 1 << 53;
+
 /// Why a text is not a query, and where.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{position}: parse error: {message}")]
@@ -58,7 +61,7 @@ pub fn parse(text: &str) -> Result<Expr, ParseError> {
         .and_then(|mut parser| parser.query())
         .and_then(|mut root| check::check(&mut root, text).map(|()| root))
         .map_err(|fault| ParseError::new(text, fault))?;
-    Ok(Expr { text: Arc::from(text), root })
+    Ok(Expr { text: Arc::from(text), root, enforced: Vec::new() })
 }
 
 /// Parses one selector without `offset` or `@`, as in the `match[]` parameter of the HTTP API.
@@ -485,8 +488,7 @@ impl<'a> Parser<'a> {
                     let printed = crate::printer::fixed(seconds, 6);
                     return fault(node.span, format!("timestamp out of bounds for @ modifier: {printed}"));
                 }
-                // Saturates where milliseconds no longer fit, which no stored sample can reach.
-                At::Timestamp((seconds * 1000.0).round() as i64)
+                At::Timestamp(((seconds * 1000.0).round() as i64).clamp(-MAX_TIME_MS, MAX_TIME_MS))
             }
         };
         self.set_at(node, at)

@@ -205,6 +205,12 @@ fn enforced_matchers_reach_every_selector() {
     let value = Engine::default().instant(&expr, &source, 1_200_000).unwrap().value;
     let QueryValue::Vector { samples, .. } = value else { panic!("no vector") };
     assert_eq!(samples[0].value, 9.0);
+    // The selector that info() implies obeys too, and absent() keeps its own labels.
+    let mut implied = parse("info(load, {__name__=\"memory\", zone=~\".+\"}) or absent(load{host=\"none\"})").unwrap();
+    implied.enforce(&[LabelMatcher::new("zone", MatchOp::Equal, "none").unwrap()]);
+    let value = Engine::default().instant(&implied, &source, 1_200_000).unwrap().value;
+    let QueryValue::Vector { samples, .. } = value else { panic!("no vector") };
+    assert_eq!(samples.iter().map(|sample| sample.labels.to_string()).collect::<Vec<_>>(), ["{host=\"none\"}"]);
     // A selector that asks for another zone finds nothing.
     let mut other = parse("load{zone=\"b\"}").unwrap();
     other.enforce(&[LabelMatcher::new("zone", MatchOp::Equal, "a").unwrap()]);
@@ -242,4 +248,46 @@ fn range_queries_of_other_types_and_bad_steps_are_refused() {
         let error = engine.range(&parse(query).unwrap(), &source, start, end, step).unwrap_err();
         assert_eq!(error.to_string(), message);
     }
+}
+
+#[test]
+fn the_deepest_queries_fit_on_a_small_stack() {
+    let source = Fleet::new(1);
+    let depth = ers_promql::parser::MAX_DEPTH;
+    let chain = vec!["load"; depth - 1].join(" + ");
+    let nested = format!("{}load{}", "-(".repeat(depth / 3), ")".repeat(depth / 3));
+    let calls = format!("{}load{}", "abs(".repeat(depth - 2), ")".repeat(depth - 2));
+    let subqueries = (0..40).fold("load".to_owned(), |inner, _| format!("max_over_time({inner}[1m:1m])"));
+    // Threads of servers have 2 MiB.
+    let run = move || {
+        for query in [chain, nested, calls, subqueries] {
+            let expr = parse(&query).unwrap_or_else(|error| panic!("{error}"));
+            assert_eq!(parse(&expr.to_string()).unwrap().to_string(), expr.to_string());
+            let result = Engine::default().range(&expr, &source, 600_000, 1_200_000, 60_000);
+            assert!(result.is_ok(), "{result:?}");
+        }
+    };
+    std::thread::Builder::new().stack_size(2 << 20).spawn(run).unwrap().join().unwrap();
+}
+
+#[test]
+fn times_far_from_any_sample_do_not_overflow() {
+    let (engine, source) = (Engine::default(), Fleet::new(1));
+    let run = |query: &str| engine.instant(&parse(query).unwrap(), &source, 0).map(|result| result.value);
+    for query in [
+        "load @ 9223372036854775",
+        "load @ -9223372036854775 offset 290y",
+        "rate(requests_total[290y] offset -290y)",
+        "sum_over_time(load[290y:290y] @ 9e15 offset -290y)",
+        "vector(1)[290y:290y]",
+    ] {
+        assert!(run(query).is_ok(), "{query}");
+    }
+    let load = parse("load").unwrap();
+    for time in [i64::MIN, i64::MAX] {
+        assert!(engine.instant(&load, &source, time).is_err());
+        assert!(engine.range(&load, &source, time, time, 1).is_err());
+    }
+    let wide = engine.range(&load, &source, -(1 << 53), 1 << 53, 1);
+    assert!(matches!(wide, Err(QueryError::TooManySamples)));
 }

@@ -65,7 +65,14 @@ impl Evaluation<'_> {
             return Ok(read.series.clone());
         }
         let max_samples = self.engine.max_samples.saturating_sub(self.samples);
-        let select = Select { matchers, range, max_samples, windows };
+        let all: Vec<LabelMatcher>;
+        let asked = if self.enforced.is_empty() {
+            matchers
+        } else {
+            all = matchers.iter().chain(self.enforced).cloned().collect();
+            &all
+        };
+        let select = Select { matchers: asked, range, max_samples, windows };
         let mut series = self.source.select(&select).map_err(|error| match error {
             SourceError::TooManySamples => QueryError::TooManySamples,
             other => QueryError::Source(other),
