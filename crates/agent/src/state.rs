@@ -33,6 +33,12 @@ pub fn prepare(state_dir: &Path, uid: u32, gid: u32) -> Result<(), StateError> {
         move |source| StateError::Io { doing, path, source }
     };
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(state_dir).map_err(failed("make", state_dir))?;
+    let metadata = state_dir.symlink_metadata().map_err(failed("look at", state_dir))?;
+    if (metadata.uid(), metadata.gid()) == (uid, gid) {
+        // Given away before. Root without CAP_DAC_OVERRIDE could not list it any more, and what is in it is the agent's own.
+        return std::fs::set_permissions(state_dir, std::fs::Permissions::from_mode(0o700))
+            .map_err(failed("set the mode of", state_dir));
+    }
     let mut folders = vec![state_dir.to_owned()];
     while let Some(folder) = folders.pop() {
         // The content first: a folder that is given away can no longer be listed without more rights.
