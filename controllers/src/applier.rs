@@ -182,7 +182,8 @@ impl Applier {
         }
         let mut object = child.object.clone();
         object["metadata"]["annotations"][APPLIED_ANNOTATION] = json!(hash);
-        let params = PatchParams::apply(&self.field_manager()).force();
+        // Strict: a field that the API server does not know is a bug of ours, not something to drop in silence.
+        let params = PatchParams::apply(&self.field_manager()).force().validation_strict();
         let written = api.patch(&key.name, &params, &Patch::Apply(&object)).await.map_err(|source| Error::Apply {
             kind,
             key: key.clone(),

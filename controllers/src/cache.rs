@@ -65,13 +65,6 @@ impl<V> Cache<V> {
         objects.iter().map(|(key, value)| (key.clone(), Arc::clone(value))).collect()
     }
 
-    /// Those for which the predicate holds.
-    pub fn matching(&self, keep: impl Fn(&V) -> bool) -> Vec<(Key, Arc<V>)> {
-        let objects = self.objects.read().unwrap_or_else(PoisonError::into_inner);
-        let kept = objects.iter().filter(|(_, value)| keep(value));
-        kept.map(|(key, value)| (key.clone(), Arc::clone(value))).collect()
-    }
-
     pub fn in_namespace(&self, namespace: &str) -> Vec<(Key, Arc<V>)> {
         let objects = self.objects.read().unwrap_or_else(PoisonError::into_inner);
         let kept = objects.iter().filter(|(key, _)| key.namespace == namespace);

@@ -178,7 +178,7 @@ pub async fn children(world: Arc<World>, kind: ChildKind) {
     let api: Api<PartialObjectMeta<DynamicObject>> = Api::all_with(world.client.clone(), &kind.resource());
     let trim =
         |object: PartialObjectMeta<DynamicObject>| (Key::of(&object.metadata), ChildState::of(&object.metadata, None));
-    follow(api, only_ours(), kind.as_str(), trim, world.children.cache(kind), tell_owner(&world)).await;
+    follow(api, only_ours(), kind.as_str(), trim, world.children.cache(kind), tell_owner(&world, kind)).await;
 }
 
 pub async fn stateful_sets(world: Arc<World>) {
@@ -196,7 +196,7 @@ pub async fn stateful_sets(world: Arc<World>) {
         (Key::of(&object.metadata), ChildState::of(&object.metadata, Some(workload)))
     };
     let cache = world.children.cache(ChildKind::StatefulSet);
-    follow(api, only_ours(), "StatefulSet", trim, cache, tell_owner(&world)).await;
+    follow(api, only_ours(), "StatefulSet", trim, cache, tell_owner(&world, ChildKind::StatefulSet)).await;
 }
 
 pub async fn daemon_sets(world: Arc<World>) {
@@ -214,7 +214,7 @@ pub async fn daemon_sets(world: Arc<World>) {
         (Key::of(&object.metadata), ChildState::of(&object.metadata, Some(workload)))
     };
     let cache = world.children.cache(ChildKind::DaemonSet);
-    follow(api, only_ours(), "DaemonSet", trim, cache, tell_owner(&world)).await;
+    follow(api, only_ours(), "DaemonSet", trim, cache, tell_owner(&world, ChildKind::DaemonSet)).await;
 }
 
 pub async fn deployments(world: Arc<World>) {
@@ -232,7 +232,7 @@ pub async fn deployments(world: Arc<World>) {
         (Key::of(&object.metadata), ChildState::of(&object.metadata, Some(workload)))
     };
     let cache = world.children.cache(ChildKind::Deployment);
-    follow(api, only_ours(), "Deployment", trim, cache, tell_owner(&world)).await;
+    follow(api, only_ours(), "Deployment", trim, cache, tell_owner(&world, ChildKind::Deployment)).await;
 }
 
 fn only_ours() -> watcher::Config {
@@ -243,9 +243,10 @@ fn hash_of(template: &PodTemplateSpec) -> Option<String> {
     template.metadata.as_ref()?.annotations.as_ref()?.get(CONFIG_HASH_ANNOTATION).cloned()
 }
 
-fn tell_owner(world: &Arc<World>) -> impl Fn(Change<ChildState>) + use<> {
+fn tell_owner(world: &Arc<World>, kind: ChildKind) -> impl Fn(Change<ChildState>) + use<> {
     let world = Arc::clone(world);
     move |change: Change<ChildState>| {
+        world.children.note(kind, &change);
         if change.before == change.now {
             return;
         }

@@ -1,14 +1,14 @@
 //! All that the controllers share: what the watches know, the queues, and the outside world behind traits.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::{BTreeSet, HashMap};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use ers_crds::{CollectorTarget, ReportPolicy};
 use ers_model::Clock;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Client;
 
-use crate::cache::{Cache, Key};
+use crate::cache::{Cache, Change, Key};
 use crate::child::{ChildKind, ChildState, Owner};
 use crate::metrics::SharedMetrics;
 use crate::node::NodeState;
@@ -48,10 +48,12 @@ pub struct NamespaceState {
     pub terminating: bool,
 }
 
-/// Caches of the children, one for each kind.
+/// Caches of the children, one for each kind, and who owns which.
 #[derive(Debug, Default)]
 pub struct Children {
     caches: [Cache<ChildState>; ChildKind::ALL.len()],
+    /// So that a round costs as much as its own object has children, not as all objects have.
+    by_owner: RwLock<HashMap<Owner, BTreeSet<(ChildKind, Key)>>>,
 }
 
 impl Children {
@@ -63,15 +65,33 @@ impl Children {
         self.cache(kind).get(key)
     }
 
-    /// Every child that says by its labels that it belongs to this object.
-    pub fn of(&self, owner: &Owner) -> Vec<(ChildKind, Key, Arc<ChildState>)> {
-        let mut found = Vec::new();
-        for kind in ChildKind::ALL {
-            for (key, state) in self.cache(kind).matching(|state| state.owner.as_ref() == Some(owner)) {
-                found.push((kind, key, state));
+    /// Keeps the index by owner; to be called with every change of a cache.
+    pub fn note(&self, kind: ChildKind, change: &Change<ChildState>) {
+        let owner = |state: &Option<Arc<ChildState>>| state.as_ref().and_then(|state| state.owner.clone());
+        let (before, now) = (owner(&change.before), owner(&change.now));
+        if before == now {
+            return;
+        }
+        let mut by_owner = self.by_owner.write().unwrap_or_else(PoisonError::into_inner);
+        let entry = (kind, change.key.clone());
+        if let Some(before) = before
+            && let Some(children) = by_owner.get_mut(&before)
+        {
+            children.remove(&entry);
+            if children.is_empty() {
+                by_owner.remove(&before);
             }
         }
-        found
+        if let Some(now) = now {
+            by_owner.entry(now).or_default().insert(entry);
+        }
+    }
+
+    /// Every child that says by its labels that it belongs to this object.
+    pub fn of(&self, owner: &Owner) -> Vec<(ChildKind, Key, Arc<ChildState>)> {
+        let by_owner = self.by_owner.read().unwrap_or_else(PoisonError::into_inner);
+        let children = by_owner.get(owner).into_iter().flatten();
+        children.filter_map(|(kind, key)| Some((*kind, key.clone(), self.get(*kind, key)?))).collect()
     }
 
     pub async fn wait_until_complete(&self) {

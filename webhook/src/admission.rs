@@ -205,11 +205,19 @@ mod tests {
 
     #[test]
     fn rules_between_two_versions_see_both() {
-        let with_size =
-            |size: &str| policy(json!({"storage": {"metrics": {"type": "Embedded", "embedded": {"size": size}}}}));
-        let answer = answer(&review("ReportPolicy", "UPDATE", with_size("1Gi"), with_size("2Gi")));
+        let of_type = |kind: &str, block: &str, spec: Value| {
+            json!({
+                "apiVersion": "reporting.ers.dev/v1alpha1",
+                "kind": "CollectorTarget",
+                "metadata": {"name": "t", "namespace": "demo"},
+                "spec": {"type": kind, block: spec},
+            })
+        };
+        let node = of_type("Node", "node", json!({"sources": [{"name": "host", "kind": "HostMetrics"}]}));
+        let pods = of_type("Pod", "pod", json!({"selector": {}, "endpoints": [{"port": "metrics"}]}));
+        let answer = answer(&review("CollectorTarget", "UPDATE", pods, node));
         let message = answer["response"]["status"]["message"].as_str().unwrap_or_default().to_owned();
-        assert!(message.contains("reportpolicy-size-not-smaller"), "{message}");
+        assert!(message.contains("collectortarget-type-immutable"), "{message}");
     }
 
     #[track_caller]

@@ -109,7 +109,7 @@ fn answer(status: StatusCode, value: &Value) -> Answer {
 fn failure(status: StatusCode, message: &str) -> Answer {
     answer(
         status,
-        &json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "message": message, "reason": "", "code": status.as_u16()}),
+        &json!({"reason": if status == StatusCode::NOT_FOUND { "NotFound" } else { "Forbidden" }, "kind": "Status", "apiVersion": "v1", "status": "Failure", "message": message, "code": status.as_u16()}),
     )
 }
 
@@ -335,6 +335,8 @@ pub fn settings() -> Settings {
 
 /// A fresh operator over this API server, started.
 pub fn start(fake: &Fake, clock_start: Instant) -> tokio::task::JoinHandle<()> {
+    // The first test of the process sets it up; `--nocapture` shows it.
+    let _ = ers_telemetry::init("warn");
     let clock = Arc::new(VirtualClock(clock_start));
     let world = World::new(fake.client(), settings(), clock, Arc::new(YesProver), Arc::default());
     tokio::spawn(ers_controllers::run::run(Arc::new(world)))
