@@ -92,7 +92,8 @@ fn every_rule_of_the_definitions_has_a_case() {
         for rule in schema["x-kubernetes-validations"].as_array().into_iter().flatten() {
             let message = rule["message"].as_str().expect("every rule has a message");
             let id = message.rsplit_once(" [").and_then(|(_, id)| id.strip_suffix(']'));
-            ids.push(id.unwrap_or_else(|| panic!("no id at the end of {message:?}")).to_string());
+            assert!(id.is_some(), "no id at the end of {message:?}");
+            ids.extend(id.map(str::to_string));
         }
         match schema {
             Value::Object(fields) => fields.values().for_each(|child| rules_of(child, ids)),

@@ -63,7 +63,7 @@ fn a_kubelet_alone_needs_no_host_access() {
     let target = target(json!({"type": "Node", "node": {"sources": [{"name": "k", "kind": "Kubelet"}]}}));
     assert_eq!(target.workload.host_access, HostAccess::None);
     assert!(target.scrapes_kubelet());
-    let TargetKind::Node { sources, .. } = target.kind else { panic!("a Node target") };
+    let TargetKind::Node { sources, .. } = target.kind else { unreachable!("the type was given") };
     assert_eq!(sources, [HostSource::Kubelet { name: "k".into(), tls: KubeletTls::ClusterCA }]);
 }
 
@@ -72,7 +72,7 @@ fn a_short_interval_shortens_the_default_timeout() {
     let target =
         target(json!({"type": "Pod", "intervalSeconds": 5, "pod": {"selector": {}, "endpoints": [{"port": "web"}]}}));
     assert_eq!((target.interval_seconds, target.timeout_seconds), (5, 5));
-    let TargetKind::Pod { selector, endpoints } = target.kind else { panic!("a Pod target") };
+    let TargetKind::Pod { selector, endpoints } = target.kind else { unreachable!("the type was given") };
     assert_eq!(selector, "");
     assert_eq!(endpoints[0].path, "/metrics");
 }

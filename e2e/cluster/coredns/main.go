@@ -1,4 +1,4 @@
-// CoreDNS with the five plugins that a cluster without a way out needs.
+// CoreDNS with the plugins that a cluster without a way out needs, and metrics, for which the samples run it as something to scrape.
 package main
 
 import (
@@ -8,10 +8,11 @@ import (
 	_ "github.com/coredns/coredns/plugin/errors"
 	_ "github.com/coredns/coredns/plugin/health"
 	_ "github.com/coredns/coredns/plugin/kubernetes"
+	_ "github.com/coredns/coredns/plugin/metrics"
 	_ "github.com/coredns/coredns/plugin/ready"
 )
 
 func main() {
-	dnsserver.Directives = []string{"errors", "health", "ready", "kubernetes", "cache"}
+	dnsserver.Directives = []string{"prometheus", "errors", "health", "ready", "kubernetes", "cache"}
 	coremain.Run()
 }

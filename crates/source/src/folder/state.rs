@@ -118,7 +118,7 @@ mod tests {
         let uid = stable_uid(Kind::ReportPolicy, "local", "reporting");
         assert_eq!(uid, stable_uid(Kind::ReportPolicy, "local", "reporting"));
         assert_ne!(uid, stable_uid(Kind::CollectorTarget, "local", "reporting"));
-        assert_eq!(uid.to_string(), "UID-GOLDEN");
+        assert_eq!(uid.to_string(), "6dd8c30c-df20-8fd1-9422-c6d868af9690");
     }
 
     #[test]
