@@ -57,13 +57,16 @@ pub struct DbOptions {
     pub limits: Limits,
     pub commit: CommitMode,
     pub wal_segment_bytes: u64,
+    /// The head is written to segments before the log is larger than this, whatever the samples' age.
+    pub max_wal_bytes: u64,
     /// The head is written to a segment before it holds more samples than this, whatever their age.
     pub max_head_samples: u64,
     /// Span of one segment as it leaves the head.
     pub block_ms: i64,
-    /// Samples this much behind the newest still find their block in memory.
+    /// A block leaves memory when its end is this old, so that what comes this late still finds it there.
     pub out_of_order_ms: i64,
-    /// Samples further behind the newest than this are refused; in between they get files of their own, merged later.
+    /// Samples older than this when they are received are refused (a spool after a long outage must fit in). Those that find no block in memory
+    /// get files of their own, merged later.
     pub late_ms: i64,
     /// Samples further ahead of the receiver's clock than this are refused.
     pub future_ms: i64,
@@ -74,7 +77,7 @@ pub struct DbOptions {
 }
 
 impl DbOptions {
-    /// 15 days, group commit, 64 MiB log files, 2 h blocks, 1 h out of order, 24 h late, 10 minutes ahead, 64 MiB of indexes.
+    /// 15 days, group commit, 64 MiB log files, 2 h blocks, 1 h out of order, 7 days late, 10 minutes ahead, 64 MiB of indexes.
     pub fn new(tenant: Tenant, clock: Arc<dyn Clock>) -> Self {
         DbOptions {
             tenant,
@@ -82,10 +85,11 @@ impl DbOptions {
             limits: Limits::default(),
             commit: CommitMode::Group,
             wal_segment_bytes: 64 << 20,
+            max_wal_bytes: 4 << 30,
             max_head_samples: 200_000_000,
             block_ms: 2 * HOUR_MS,
             out_of_order_ms: HOUR_MS,
-            late_ms: 24 * HOUR_MS,
+            late_ms: 7 * 24 * HOUR_MS,
             future_ms: 10 * 60_000,
             index_cache_bytes: 64 << 20,
             clock,
