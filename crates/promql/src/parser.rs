@@ -23,7 +23,7 @@ use token::{Keyword, Token, TokenKind};
 /// Longest query text, in bytes.
 pub const MAX_QUERY_BYTES: usize = 1 << 20;
 /// Deepest nesting of a query, where each further operand of a chain counts as one too. The evaluator recurses as deep.
-pub const MAX_DEPTH: usize = 400;
+pub const MAX_DEPTH: usize = 250;
 
 /// Times lie within this of the epoch, 285 thousand years, so that offsets and ranges can be added without overflow.
 pub const MAX_TIME_MS: i64 = 1 << 53;
