@@ -144,14 +144,8 @@ async fn lead(
     elector.acquire().await;
     tracing::info!("holding the lease");
     let work = async {
-        while manage_definitions {
-            match definitions::apply(client.clone()).await {
-                Ok(()) => break,
-                Err(error) => {
-                    tracing::warn!(error = %format!("{error:#}"), "the definitions were not applied; trying again");
-                    tokio::time::sleep(DEFINITIONS_RETRY).await;
-                }
-            }
+        if manage_definitions {
+            apply_definitions(client).await;
         }
         tokio::join!(keeper.lead(), ers_controllers::run::run(world));
     };
@@ -160,6 +154,14 @@ async fn lead(
         biased;
         error = elector.hold() => anyhow::Error::new(error),
         () = work => anyhow::anyhow!("the controllers ended"),
+    }
+}
+
+/// Until it worked: without the kinds there is nothing to do.
+async fn apply_definitions(client: Client) {
+    while let Err(error) = definitions::apply(client.clone()).await {
+        tracing::warn!(error = %format!("{error:#}"), "the definitions were not applied; trying again");
+        tokio::time::sleep(DEFINITIONS_RETRY).await;
     }
 }
 

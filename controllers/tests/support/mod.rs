@@ -148,12 +148,12 @@ impl Fake {
             Method::POST => self.create(path.id, &query, body),
             Method::PATCH => self.patch(path, body),
             Method::DELETE => self.delete(&path.id),
-            other => panic!("{other} {}", parts.uri),
+            other => unreachable!("{other} {}", parts.uri),
         }
     }
 
     fn get(&self, id: &Id) -> Answer {
-        let mut state = self.0.lock().unwrap();
+        let mut state = self.0.lock().expect("never held across a panic");
         state.reads += 1;
         match state.objects.get(id) {
             Some(object) => answer(StatusCode::OK, object),
@@ -162,7 +162,7 @@ impl Fake {
     }
 
     fn list(&self, of: &Id, selector: &[(String, String)]) -> Answer {
-        let mut state = self.0.lock().unwrap();
+        let mut state = self.0.lock().expect("never held across a panic");
         state.reads += 1;
         let items: Vec<&Value> = state
             .objects
@@ -178,7 +178,7 @@ impl Fake {
     }
 
     fn watch(&self, of: &Id, selector: Vec<(String, String)>) -> Answer {
-        let receiver = self.0.lock().unwrap().events.subscribe();
+        let receiver = self.0.lock().expect("never held across a panic").events.subscribe();
         let collection = of.collection.clone();
         let lines = stream::unfold(receiver, |mut receiver| async move {
             let event = receiver.recv().await.ok()?;
@@ -194,7 +194,7 @@ impl Fake {
 
     fn create(&self, id: Id, query: &str, mut object: Value) -> Answer {
         let name = object["metadata"]["name"].as_str().unwrap_or_default().to_owned();
-        let mut state = self.0.lock().unwrap();
+        let mut state = self.0.lock().expect("never held across a panic");
         state.writes.push(format!("create {} {name} {query}", id.collection));
         if query.contains("dryRun=All") {
             return match &state.refuse_pods {
@@ -211,7 +211,7 @@ impl Fake {
 
     fn patch(&self, path: Path, body: Value) -> Answer {
         let Path { id, subresource } = path;
-        let mut state = self.0.lock().unwrap();
+        let mut state = self.0.lock().expect("never held across a panic");
         state.writes.push(format!(
             "patch {} {}/{} {}",
             id.collection,
@@ -227,7 +227,11 @@ impl Fake {
     }
 
     fn delete(&self, id: &Id) -> Answer {
-        self.0.lock().unwrap().writes.push(format!("delete {} {}/{}", id.collection, id.namespace, id.name));
+        self.0
+            .lock()
+            .expect("never held across a panic")
+            .writes
+            .push(format!("delete {} {}/{}", id.collection, id.namespace, id.name));
         match self.remove(&id.collection, &id.namespace, &id.name) {
             Some(object) => answer(StatusCode::OK, &object),
             None => failure(StatusCode::NOT_FOUND, "not found"),
@@ -236,7 +240,7 @@ impl Fake {
 
     /// Changes or makes an object as its API would: version, generation, uid, an event.
     fn change(&self, id: Id, change: impl FnOnce(&mut Value)) -> Value {
-        let mut state = self.0.lock().unwrap();
+        let mut state = self.0.lock().expect("never held across a panic");
         let before = state.objects.get(&id).cloned();
         let mut object = before.clone().unwrap_or_else(|| {
             json!({"metadata": {
@@ -272,7 +276,7 @@ impl Fake {
 
     pub fn remove(&self, collection: &str, namespace: &str, name: &str) -> Option<Value> {
         let id = Id { collection: collection.into(), namespace: namespace.into(), name: name.into() };
-        let mut state = self.0.lock().unwrap();
+        let mut state = self.0.lock().expect("never held across a panic");
         let object = state.objects.remove(&id)?;
         let _ = state.events.send((id, "DELETED", object.clone()));
         Some(object)
@@ -280,26 +284,26 @@ impl Fake {
 
     pub fn object(&self, collection: &str, namespace: &str, name: &str) -> Option<Value> {
         let id = Id { collection: collection.into(), namespace: namespace.into(), name: name.into() };
-        self.0.lock().unwrap().objects.get(&id).cloned()
+        self.0.lock().expect("never held across a panic").objects.get(&id).cloned()
     }
 
     pub fn names(&self, collection: &str) -> Vec<String> {
-        let state = self.0.lock().unwrap();
+        let state = self.0.lock().expect("never held across a panic");
         state.objects.keys().filter(|id| id.collection == collection).map(|id| id.name.clone()).collect()
     }
 
     pub fn take_writes(&self) -> Vec<String> {
-        let mut state = self.0.lock().unwrap();
+        let mut state = self.0.lock().expect("never held across a panic");
         state.reads = 0;
         std::mem::take(&mut state.writes)
     }
 
     pub fn reads(&self) -> u64 {
-        self.0.lock().unwrap().reads
+        self.0.lock().expect("never held across a panic").reads
     }
 
     pub fn refuse_pods(&self, message: Option<&str>) {
-        self.0.lock().unwrap().refuse_pods = message.map(str::to_owned);
+        self.0.lock().expect("never held across a panic").refuse_pods = message.map(str::to_owned);
     }
 }
 
