@@ -102,6 +102,9 @@ struct RunArguments {
     /// Address of the node, for its kubelet.
     #[arg(long, env = "HOST_IP")]
     host_ip: Option<String>,
+    /// End when standard input closes, as a supervisor asks for that must not leave agents behind.
+    #[arg(long)]
+    end_with_stdin: bool,
     #[arg(long, default_value_t = KubeletSource::PORT, hide = true)]
     kubelet_port: u16,
     /// Folder with `token` and `ca.crt` of the pod's service account.
@@ -178,6 +181,7 @@ fn execute(arguments: Arguments) -> anyhow::Result<ExitCode> {
                 api: KubeApi::from_variables(given.api_host, given.api_port, given.service_account.clone()),
                 service_account: given.service_account,
                 kubelet_port: given.kubelet_port,
+                end_with_stdin: given.end_with_stdin,
             })?;
             Ok(ExitCode::SUCCESS)
         }

@@ -9,6 +9,7 @@ use crate::ready::{ProcessIdentity, ReadyError, ReadyLatch};
 use crate::sender::{Destination, DestinationError, Shared, backlog_lane, drain, newest_lane};
 use crate::source;
 use crate::source::kubelet::KubeletSource;
+use crate::source::own::Own;
 use crate::source::pods::{KubeApi, PodsSource};
 use crate::source::scrape::Buffers;
 use ers_journal::Journal;
@@ -45,6 +46,8 @@ pub struct RunOptions {
     pub api: Option<KubeApi>,
     /// Port of the kubelet.
     pub kubelet_port: u16,
+    /// End when standard input closes: a supervisor holds the other end of the pipe, and even one that was killed lets go of it.
+    pub end_with_stdin: bool,
 }
 
 /// Why the agent cannot run.
@@ -97,6 +100,12 @@ pub fn run(options: &RunOptions) -> Result<(), RunError> {
     result
 }
 
+/// Waits for the end of standard input, whatever comes before it.
+async fn stdin_closed() {
+    // An input that cannot be read has ended too.
+    drop(tokio::io::copy(&mut tokio::io::stdin(), &mut tokio::io::sink()).await);
+}
+
 async fn serve(
     config: &AgentConfig,
     options: &RunOptions,
@@ -111,14 +120,18 @@ async fn serve(
     tasks.spawn_local(backlog_lane(shared.clone(), destination.clone()));
     tasks.spawn_local(keep_synced(shared.clone()));
     let buffers = Buffers::default();
+    let mut own = Some(Own::new(metrics, &options.node, &config.target));
     for source in &config.sources {
-        start_source(source, config, options, &shared, &buffers, &mut tasks)?;
+        start_source(source, config, options, &shared, &buffers, &mut own, &mut tasks)?;
     }
-    let interval = Duration::from_secs(u64::from(config.interval_seconds));
-    tasks.spawn_local(source::own::run(metrics, options.node.clone(), config.target.clone(), interval, shared.clone()));
+    if let Some(own) = own {
+        let interval = Duration::from_secs(u64::from(config.interval_seconds));
+        tasks.spawn_local(source::own::run(own, interval, shared.clone()));
+    }
     tokio::select! {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
+        () = stdin_closed(), if options.end_with_stdin => tracing::info!("the supervisor is gone, the agent ends"),
         Some(ended) = tasks.join_next() => {
             // No task ends by itself: a panic. Better an end that the kubelet sees than half an agent.
             tracing::error!(?ended, "a task ended, the agent ends with it");
@@ -147,12 +160,15 @@ fn start_source(
     options: &RunOptions,
     shared: &Shared,
     buffers: &Buffers,
+    own: &mut Option<Own>,
     tasks: &mut tokio::task::JoinSet<()>,
 ) -> Result<(), RunError> {
     let interval = Duration::from_secs(u64::from(config.interval_seconds));
     let timeout = Duration::from_secs(u64::from(config.timeout_seconds));
     match source {
-        Source::HostMetrics { .. } => {
+        Source::HostMetrics { name } => {
+            let problem = "there is another HostMetrics source: one machine is read once";
+            let own = own.take().ok_or_else(|| RunError::Source { name: name.clone(), problem })?;
             let mut host = Options::for_roots(options.roots.clone());
             host.in_cluster = options.in_cluster;
             if host.network == NetworkSource::Files {
@@ -167,6 +183,7 @@ fn start_source(
                     timeout,
                     limits: config.limits,
                 },
+                own,
                 shared.clone(),
             ));
             Ok(())

@@ -1,5 +1,6 @@
 //! `ers-server`: arguments, signals, and nothing else.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -7,9 +8,12 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use ers_model::SystemClock;
+use ers_plan::Place;
 use ers_server::commands::Offline;
-use ers_server::{boot, health, run, tls};
+use ers_server::world::World;
+use ers_server::{boot, health, run, standalone, tls};
 use ers_store::{Role, Scope};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 #[derive(Parser)]
 #[command(name = "ers-server", version, about = "The server of one ReportPolicy: ingest, query, live page")]
@@ -29,6 +33,38 @@ enum Command {
         config: PathBuf,
         #[arg(long, env = "ERS_DATA_DIR")]
         data_dir: PathBuf,
+        /// Namespace of the operator, whose service account may read.
+        #[arg(long, env = "ERS_OPERATOR_NAMESPACE", default_value = "ers-system")]
+        operator_namespace: String,
+    },
+    /// Run on one machine without Kubernetes, with the same kinds as files.
+    Standalone {
+        /// Folder with the manifests of one ReportPolicy and its CollectorTargets.
+        #[arg(long)]
+        manifests: PathBuf,
+        /// A secretRef is the file `<this folder>/<name>/<key>`.
+        #[arg(long)]
+        secrets_dir: PathBuf,
+        #[arg(long, env = "ERS_DATA_DIR")]
+        data_dir: PathBuf,
+        /// HTTPS: page, API, remote write.
+        #[arg(long, default_value = "127.0.0.1:8443")]
+        listen: SocketAddr,
+        /// HTTPS: the server's own metrics.
+        #[arg(long, default_value = "127.0.0.1:9443")]
+        metrics_listen: SocketAddr,
+        /// The collector; by default `ers-agent` beside this program.
+        #[arg(long)]
+        agent_binary: Option<PathBuf>,
+        /// Namespace of manifests that name none; those that name another are refused.
+        #[arg(long, default_value = "default")]
+        namespace: String,
+        /// Label `cluster` of every series.
+        #[arg(long, env = "ERS_CLUSTER_NAME", default_value = "local")]
+        cluster_name: String,
+        /// Label `region` of every series.
+        #[arg(long, env = "ERS_REGION")]
+        region: Option<String>,
     },
     /// Ask a server on this machine whether it is ready.
     Health {
@@ -87,14 +123,14 @@ enum AdminCommand {
     /// Give a user a new random password, end the user's sessions, and print the password.
     ResetPassword {
         #[command(flatten)]
-        place: Place,
+        data: Data,
         #[arg(long, default_value = "admin")]
         user: String,
     },
     /// Make a user with a random password and print it.
     CreateUser {
         #[command(flatten)]
-        place: Place,
+        data: Data,
         #[arg(long)]
         user: String,
         #[arg(long, default_value = "viewer")]
@@ -103,7 +139,7 @@ enum AdminCommand {
 }
 
 #[derive(Args)]
-struct Place {
+struct Data {
     #[arg(long, env = "ERS_DATA_DIR")]
     data_dir: PathBuf,
 }
@@ -144,9 +180,38 @@ fn main() -> ExitCode {
 
 async fn execute(command: Command) -> anyhow::Result<()> {
     match command {
-        Command::Run { config, data_dir } => {
+        Command::Run { config, data_dir, operator_namespace } => {
             let config = boot::read_config(&config)?;
-            serve(run::Options { config, data_dir, clock: Arc::new(SystemClock) }).await
+            let place = Place::kubernetes(config.cluster.clone(), config.region.clone());
+            let client =
+                kube::Client::try_default().await.context("the API server's address or credential is not known")?;
+            let world = World::Kubernetes { client, operator_namespace };
+            let options = run::Options { config, place, data_dir, clock: Arc::new(SystemClock), world };
+            serve(options, &mut Signals::new()?).await.map(drop)
+        }
+        Command::Standalone {
+            manifests,
+            secrets_dir,
+            data_dir,
+            listen,
+            metrics_listen,
+            agent_binary,
+            namespace,
+            cluster_name,
+            region,
+        } => {
+            let settings = standalone::Settings {
+                manifests,
+                secrets_dir,
+                data_dir,
+                namespace,
+                cluster: cluster_name,
+                region,
+                listen,
+                metrics_listen,
+                agent_binary: agent_binary.or_else(agent_beside_us),
+            };
+            run_standalone(settings).await
         }
         Command::Health { data_dir, url, ca_file } => {
             let authorities = match ca_file {
@@ -163,30 +228,79 @@ async fn execute(command: Command) -> anyhow::Result<()> {
             println!("{}", offline.create_token(&name, &scopes, expires_in_days).await?);
             Ok(())
         }
-        Command::Admin(AdminCommand::ResetPassword { place, user }) => {
-            let offline = Offline::open(&place.data_dir, &SystemClock).await?;
+        Command::Admin(AdminCommand::ResetPassword { data, user }) => {
+            let offline = Offline::open(&data.data_dir, &SystemClock).await?;
             println!("{}", offline.reset_password(&user).await?);
             Ok(())
         }
-        Command::Admin(AdminCommand::CreateUser { place, user, role }) => {
+        Command::Admin(AdminCommand::CreateUser { data, user, role }) => {
             let role = match role {
                 RoleArgument::Viewer => Role::Viewer,
                 RoleArgument::Admin => Role::Admin,
             };
-            let offline = Offline::open(&place.data_dir, &SystemClock).await?;
+            let offline = Offline::open(&data.data_dir, &SystemClock).await?;
             println!("{}", offline.create_user(&user, role).await?);
             Ok(())
         }
     }
 }
 
-async fn serve(options: run::Options) -> anyhow::Result<()> {
-    let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
-    let running = run::start(options).await?;
-    tokio::select! {
-        _ = terminate.recv() => {}
-        interrupted = tokio::signal::ctrl_c() => interrupted?,
+/// SIGTERM and SIGINT, heard from the first moment on.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        Ok(Signals { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
     }
+
+    async fn heard(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
+
+/// Why a server was stopped.
+enum Ended {
+    Signal,
+    /// Its policy asks for other boot settings.
+    OtherSettings,
+}
+
+async fn serve(options: run::Options, signals: &mut Signals) -> anyhow::Result<Ended> {
+    let running = run::start(options).await?;
+    let restart = running.app.restart.clone();
+    let ended = tokio::select! {
+        () = signals.heard() => Ended::Signal,
+        () = restart.cancelled() => Ended::OtherSettings,
+    };
     running.stop().await;
-    Ok(())
+    Ok(ended)
+}
+
+async fn run_standalone(settings: standalone::Settings) -> anyhow::Result<()> {
+    let mut signals = Signals::new()?;
+    loop {
+        let (config, place) = settings.plan()?;
+        let options = run::Options {
+            config,
+            place,
+            data_dir: settings.data_dir.clone(),
+            clock: Arc::new(SystemClock),
+            world: World::Standalone(settings.clone()),
+        };
+        match serve(options, &mut signals).await? {
+            Ended::Signal => return Ok(()),
+            Ended::OtherSettings => tracing::info!("the policy asks for other boot settings, starting again with them"),
+        }
+    }
+}
+
+fn agent_beside_us() -> Option<PathBuf> {
+    let beside = std::env::current_exe().ok()?.with_file_name("ers-agent");
+    beside.is_file().then_some(beside)
 }

@@ -38,12 +38,11 @@ pub struct ServerMetrics {
     pub query_seconds: Histogram,
     pub queries_running: Gauge,
     pub live_sockets: Gauge,
-    pub live_skipped: Counter,
     status_writes: Family<OutcomeLabels, Counter>,
-    pub storage_bytes: Gauge,
-    pub storage_wal_bytes: Gauge,
-    pub storage_segments: Gauge,
-    pub storage_active_series: Gauge,
+    storage_bytes: Gauge,
+    storage_wal_bytes: Gauge,
+    storage_segments: Gauge,
+    storage_active_series: Gauge,
     pub agent_restarts: Counter,
 }
 
@@ -63,7 +62,6 @@ impl Default for ServerMetrics {
         let query_seconds = Histogram::new(SECONDS);
         let queries_running = Gauge::default();
         let live_sockets = Gauge::default();
-        let live_skipped = Counter::default();
         let status_writes = Family::<OutcomeLabels, Counter>::default();
         let storage_bytes = Gauge::default();
         let storage_wal_bytes = Gauge::default();
@@ -94,11 +92,6 @@ impl Default for ServerMetrics {
         registry.register("query_duration_seconds", "Time of a query's evaluation", query_seconds.clone());
         registry.register("queries_running", "Queries being evaluated now", queries_running.clone());
         registry.register("live_sockets", "Pages that are watched live now", live_sockets.clone());
-        registry.register(
-            "live_snapshots_skipped",
-            "Snapshots that a slow page did not get because a newer one was there",
-            live_skipped.clone(),
-        );
         registry.register("status_writes", "Writes of an object's status, by outcome", status_writes.clone());
         registry.register("storage_bytes", "Bytes of samples on disk", storage_bytes.clone());
         registry.register("storage_wal_bytes", "Bytes of the write-ahead log", storage_wal_bytes.clone());
@@ -118,7 +111,6 @@ impl Default for ServerMetrics {
             query_seconds,
             queries_running,
             live_sockets,
-            live_skipped,
             status_writes,
             storage_bytes,
             storage_wal_bytes,
@@ -156,6 +148,14 @@ impl ServerMetrics {
 
     pub fn status_write(&self, outcome: &'static str) {
         self.status_writes.get_or_create(&OutcomeLabels { outcome }).inc();
+    }
+
+    pub fn storage(&self, stats: &ers_tsdb::DbStats) {
+        let number = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
+        self.storage_bytes.set(number(stats.bytes));
+        self.storage_wal_bytes.set(number(stats.wal_bytes));
+        self.storage_segments.set(number(stats.segments));
+        self.storage_active_series.set(number(stats.active_series));
     }
 
     pub fn text(&self) -> String {

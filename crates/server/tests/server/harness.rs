@@ -6,12 +6,14 @@ use std::sync::{Arc, Once};
 use std::time::Duration;
 
 use ers_auth::token::{PresentedToken, TokenKind};
-use ers_model::{Clock, SystemClock};
-use ers_plan::{
-    ListenConfig, Mode, SERVER_CONFIG_VERSION, ServerConfig, ServerLimits, StorageConfig, TlsConfig, tenant_id,
-};
+use ers_crds::ReportPolicy;
+use ers_model::{Clock, Labels, Sample, SystemClock};
+use ers_plan::{ListenConfig, Mode, Place, ServerConfig, server_config};
 use ers_server::run::{self, Options, Running};
+use ers_server::standalone::Settings;
+use ers_server::world::World;
 use ers_store::{Actor, AuditContext, NewAgentKey, NewApiToken, NewUser, Role, Scope};
+use ers_wire::remote_write::{TimeSeries, encode};
 use serde_json::Value;
 
 pub const NAMESPACE: &str = "demo";
@@ -24,22 +26,74 @@ fn install_provider() {
     });
 }
 
+/// The boot settings of the policy in [`POLICY_YAML`], on ports that the system chooses.
 pub fn config() -> ServerConfig {
+    let policy: ReportPolicy = serde_json::from_value(serde_json::json!({
+        "apiVersion": "reporting.ers.dev/v1alpha1",
+        "kind": "ReportPolicy",
+        "metadata": {"name": POLICY, "namespace": NAMESPACE},
+        "spec": {},
+    }))
+    .unwrap();
+    let valid = ers_crds::validate::report_policy(&policy, None).unwrap();
+    server_config(&valid, &default_place()).unwrap()
+}
+
+fn default_place() -> Place {
     let any_port = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-    ServerConfig {
-        version: SERVER_CONFIG_VERSION,
-        config_hash: "0123456789".to_owned(),
+    Place {
         mode: Mode::Standalone,
-        namespace: NAMESPACE.to_owned(),
-        policy: POLICY.to_owned(),
-        tenant: tenant_id("local", NAMESPACE, POLICY),
         cluster: "local".to_owned(),
         region: Some("here".to_owned()),
         listen: ListenConfig { https: any_port, metrics: any_port },
-        tls: TlsConfig { names: vec!["localhost".to_owned(), "127.0.0.1".to_owned()], certificate_dir: None },
-        storage: StorageConfig { max_bytes: 1 << 30, retention_days: 15 },
-        limits: ServerLimits::default(),
+        certificate_dir: String::new(),
+        further_names: vec!["localhost".to_owned(), "127.0.0.1".to_owned()],
     }
+}
+
+/// What the server plans for again: without this, a test with other settings would be asked to restart.
+fn place(config: &ServerConfig) -> Place {
+    Place { certificate_dir: config.tls.certificate_dir.clone().unwrap_or_default(), ..default_place() }
+}
+
+pub const POLICY_YAML: &str = "
+apiVersion: reporting.ers.dev/v1alpha1
+kind: ReportPolicy
+metadata: {name: reporting}
+spec: {}
+";
+
+/// A target whose agents nobody runs: the tests send in their place.
+pub const NODES_YAML: &str = "
+apiVersion: reporting.ers.dev/v1alpha1
+kind: CollectorTarget
+metadata: {name: nodes}
+spec:
+  type: Node
+  intervalSeconds: 5
+  node:
+    sources: [{name: host, kind: HostMetrics}]
+";
+
+pub fn settings(root: &Path) -> Settings {
+    let settings = Settings {
+        manifests: root.join("manifests"),
+        secrets_dir: root.join("secrets"),
+        data_dir: root.join("data"),
+        namespace: NAMESPACE.to_owned(),
+        cluster: "local".to_owned(),
+        region: Some("here".to_owned()),
+        listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+        metrics_listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+        agent_binary: None,
+    };
+    std::fs::create_dir_all(&settings.secrets_dir).unwrap();
+    if !settings.manifests.exists() {
+        std::fs::create_dir_all(&settings.manifests).unwrap();
+        std::fs::write(settings.manifests.join("policy.yaml"), POLICY_YAML).unwrap();
+        std::fs::write(settings.manifests.join("nodes.yaml"), NODES_YAML).unwrap();
+    }
+    settings
 }
 
 pub struct TestServer {
@@ -58,7 +112,10 @@ impl TestServer {
     pub async fn start_in(folder: tempfile::TempDir, config: ServerConfig) -> Self {
         install_provider();
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-        let options = Options { config, data_dir: folder.path().join("data"), clock };
+        let settings = settings(folder.path());
+        let place = place(&config);
+        let options =
+            Options { config, place, data_dir: settings.data_dir.clone(), clock, world: World::Standalone(settings) };
         let running = run::start(options).await.expect("the server starts");
         let client = client(&running.certificate.get().authorities);
         TestServer {
@@ -133,6 +190,43 @@ impl TestServer {
         key.reveal()
     }
 
+    /// Waits until the objects of the folder are known and the stores were looked at.
+    pub async fn ready(&self) {
+        self.until("ready", async || self.get("/readyz").send().await.unwrap().status() == 200).await;
+        let objects = &self.running.app.objects;
+        self.until("synced", async || objects.picture().synced).await;
+    }
+
+    /// Asks again and again, for half a minute at most.
+    pub async fn until(&self, what: &str, mut holds: impl AsyncFnMut() -> bool) {
+        let deadline = tokio::time::Instant::now() + Duration::from_secs(30);
+        while !holds().await {
+            assert!(tokio::time::Instant::now() < deadline, "never {what}");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// Sends series as a remote writer does.
+    pub async fn write(&self, credential: &str, series: &[(Labels, Vec<Sample>)]) -> reqwest::Response {
+        self.post("/api/v1/write")
+            .bearer_auth(credential)
+            .header("Content-Type", "application/x-protobuf")
+            .header("Content-Encoding", "snappy")
+            .body(body(series))
+            .send()
+            .await
+            .unwrap()
+    }
+
+    /// `data` of a successful answer.
+    pub async fn data(&self, credential: &str, path: &str) -> Value {
+        let response = self.get(path).bearer_auth(credential).send().await.unwrap();
+        let status = response.status();
+        let mut body: Value = response.json().await.unwrap();
+        assert_eq!(status, 200, "{path}: {body}");
+        body["data"].take()
+    }
+
     pub fn get(&self, path: &str) -> reqwest::RequestBuilder {
         self.client.get(format!("{}{path}", self.url))
     }
@@ -144,6 +238,12 @@ impl TestServer {
     pub fn delete(&self, path: &str) -> reqwest::RequestBuilder {
         self.client.delete(format!("{}{path}", self.url))
     }
+}
+
+/// A body of remote write 1.0.
+pub fn body(series: &[(Labels, Vec<Sample>)]) -> Vec<u8> {
+    let series: Vec<TimeSeries<'_>> = series.iter().map(|(labels, samples)| TimeSeries { labels, samples }).collect();
+    encode(&series, &[])
 }
 
 /// Trusts these authorities and no others.

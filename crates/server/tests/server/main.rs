@@ -1,7 +1,13 @@
 //! A real server over TLS on loopback, with a folder of its own, asked as its callers ask it.
 
 mod harness;
+mod ingest;
+mod live;
 mod login;
+mod objects;
+mod process;
+mod prometheus;
+mod query;
 mod routes;
 mod tls;
 mod tokens;

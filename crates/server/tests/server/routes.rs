@@ -2,6 +2,7 @@
 
 use actix_web::http::Method;
 use ers_auth::{Action, Resource};
+use ers_plan::ServerLimits;
 use ers_server::http::{Dialect, Listener, Route, routes};
 use ers_store::Scope;
 
@@ -10,6 +11,10 @@ use crate::harness::{Credential, Session, TestServer};
 /// Addresses that everybody may see. A new one is a decision, made here.
 const PUBLIC: [&str; 6] =
     ["GET /", "GET /login", "GET /assets/{path:.*}", "GET /livez", "GET /readyz", "POST /ers/v1/session"];
+
+fn table() -> Vec<Route> {
+    routes::all(&ServerLimits::default())
+}
 
 fn title(route: &Route) -> String {
     format!("{} {}", route.method, route.path)
@@ -68,14 +73,14 @@ impl Callers {
 
 #[test]
 fn the_public_addresses_are_these_and_no_others() {
-    let public: Vec<String> = routes::all().iter().filter(|route| route.permission.is_none()).map(title).collect();
+    let public: Vec<String> = table().iter().filter(|route| route.permission.is_none()).map(title).collect();
     assert_eq!(public, PUBLIC);
 }
 
 #[test]
 fn no_method_of_a_path_is_listed_twice_and_every_route_is_described() {
     let mut seen = std::collections::BTreeSet::new();
-    for route in routes::all() {
+    for route in table() {
         assert!(seen.insert(title(&route)), "{} is there twice", title(&route));
         assert!(!route.summary.is_empty(), "{} has no summary", title(&route));
         assert!(route.accepts.is_empty() || route.method != Method::GET, "{}", title(&route));
@@ -85,7 +90,7 @@ fn no_method_of_a_path_is_listed_twice_and_every_route_is_described() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn without_a_credential_every_guarded_route_answers_401() {
     let server = TestServer::start().await;
-    for route in routes::all() {
+    for route in table() {
         let answers = [
             request(&server, &route).send().await.unwrap(),
             request(&server, &route).bearer_auth("ers_nonsense").send().await.unwrap(),
@@ -110,7 +115,7 @@ async fn whoever_lacks_the_right_gets_403_and_whoever_has_it_does_not() {
     let server = TestServer::start().await;
     let callers = Callers::make(&server).await;
     // What ends the caller's own session comes last.
-    let mut table: Vec<Route> = routes::all().into_iter().filter(|route| route.permission.is_some()).collect();
+    let mut table: Vec<Route> = table().into_iter().filter(|route| route.permission.is_some()).collect();
     table.sort_by_key(|route| route.method == Method::DELETE && route.path == "/ers/v1/session");
     for route in table {
         let (may, may_not) = callers.pair(&route);
@@ -125,7 +130,7 @@ async fn whoever_lacks_the_right_gets_403_and_whoever_has_it_does_not() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_wrong_method_is_answered_with_405_and_the_right_ones() {
     let server = TestServer::start().await;
-    for route in routes::all() {
+    for route in table() {
         let answer = server.client.patch(address(&server, &route)).send().await.unwrap();
         assert_eq!(answer.status(), 405, "{}", title(&route));
         assert!(answer.headers()["allow"].to_str().unwrap().contains(route.method.as_str()));
@@ -137,7 +142,7 @@ async fn a_wrong_method_is_answered_with_405_and_the_right_ones() {
 async fn a_body_over_the_limit_is_answered_with_413_announced_or_not() {
     let server = TestServer::start().await;
     let callers = Callers::make(&server).await;
-    for route in routes::all().iter().filter(|route| route.path != "/ers/v1/live") {
+    for route in table().iter().filter(|route| route.path != "/ers/v1/live") {
         let body = vec![b'a'; route.body_limit + 1];
         // Clients send no body of unknown length with a GET.
         for chunked in [false, true].into_iter().filter(|chunked| !chunked || route.method != Method::GET) {
@@ -164,7 +169,7 @@ async fn a_body_over_the_limit_is_answered_with_413_announced_or_not() {
 async fn a_malformed_body_is_answered_with_400_in_the_shape_of_its_api() {
     let server = TestServer::start().await;
     let callers = Callers::make(&server).await;
-    for route in routes::all().iter().filter(|route| !route.accepts.is_empty()) {
+    for route in table().iter().filter(|route| !route.accepts.is_empty()) {
         for body in [&b"\xff\xfe not what you expect"[..], b"{", b"%zz=%"] {
             let mut asked = request(&server, route).header("Content-Type", route.accepts[0]).body(body);
             if route.permission.is_some() {
@@ -228,7 +233,7 @@ async fn the_description_names_every_route_of_the_main_listener() {
     let token = server.token(&[Scope::Read]).await;
     let described: serde_json::Value =
         token.on(server.get("/ers/v1/openapi.json")).send().await.unwrap().json().await.unwrap();
-    for route in routes::all().iter().filter(|route| route.listener == Listener::Main) {
+    for route in table().iter().filter(|route| route.listener == Listener::Main) {
         let path = route.path.replace("{path:.*}", "{path}");
         let operation = &described["paths"][&path][route.method.as_str().to_ascii_lowercase()];
         assert_eq!(operation["summary"], route.summary, "{path}");
