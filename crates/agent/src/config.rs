@@ -1,8 +1,10 @@
 //! Reading the agent's configuration: one JSON file, made by `plan` and mounted from a ConfigMap.
 
+use crate::http::Endpoint;
 use ers_model::agent_config::{AGENT_CONFIG_VERSION, AgentConfig, Source};
 use serde::Deserialize;
 use std::io::Read;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 /// A ConfigMap cannot be longer.
@@ -84,8 +86,15 @@ fn check(config: &AgentConfig) -> Result<(), (&'static str, String)> {
     if config.sources.is_empty() {
         return Err(("sources", "there are none: nothing would be collected".to_owned()));
     }
-    if let Err(problem) = crate::http::Endpoint::parse(&config.destination.url) {
-        return Err(("destination.url", problem.to_string()));
+    let endpoint = Endpoint::parse(&config.destination.url).map_err(|error| ("destination.url", error.to_string()))?;
+    let is_loopback =
+        endpoint.host == "localhost" || endpoint.host.parse().is_ok_and(|host: IpAddr| host.is_loopback());
+    if !endpoint.tls && !is_loopback {
+        return Err(("destination.url", "http:// is for loopback only: a token would travel in the clear".to_owned()));
+    }
+    let hosts = config.sources.iter().filter(|source| matches!(source, Source::HostMetrics { .. })).count();
+    if hosts > 1 {
+        return Err(("sources", "there are several of kind HostMetrics: one machine is read once".to_owned()));
     }
     for (at, source) in config.sources.iter().enumerate() {
         if config.sources[..at].iter().any(|other| other.name() == source.name()) {
@@ -141,6 +150,7 @@ mod tests {
         check_error("\"timeoutSeconds\": 10", "\"timeoutSeconds\": 20", "timeoutSeconds: 20 is not between");
         check_error("10000000", "10", "spool.maxBytes: 10 is less than 1 MiB");
         check_error("https://server", "ftp://server", "destination.url");
+        check_error("https://server", "http://server", "for loopback only");
         check_error("{\"kind\": \"HostMetrics\", \"name\": \"host\"}", "", "sources: there are none");
         check_error("\"spool\"", "\"spoon\"", "no valid JSON");
     }

@@ -127,7 +127,12 @@ pub struct Queue {
     epoch: u64,
     next_sequence: u64,
     memory_bytes: usize,
+    /// No batch before this one has its body in memory.
+    memory_from: Key,
     in_flight: usize,
+    /// Samples that wait and are not being sent, and samples that are: kept up with, since there can be 100,000 batches.
+    spooled_samples: u64,
+    in_flight_samples: u64,
     /// Bytes handed to the kernel since the last sync.
     unsynced_bytes: u64,
     /// The newest batch that no sync has covered.
@@ -166,7 +171,10 @@ impl Queue {
             epoch,
             next_sequence: 1,
             memory_bytes: 0,
+            memory_from: 0,
             in_flight: 0,
+            spooled_samples: 0,
+            in_flight_samples: 0,
             unsynced_bytes: 0,
             unsynced_key: None,
         };
@@ -203,6 +211,7 @@ impl Queue {
         self.metrics.spool_damaged_bytes.inc_by(reader.damaged_bytes());
         for pending in found.into_values() {
             self.metrics.samples_recovered.inc_by(u64::from(pending.samples));
+            self.spooled_samples += u64::from(pending.samples);
             self.pending.insert(self.next_key, pending);
             self.next_key += 1;
         }
@@ -257,6 +266,7 @@ impl Queue {
             body: Some(batch.body),
             in_flight: false,
         };
+        self.spooled_samples += u64::from(batch.samples);
         self.pending.insert(key, pending);
         self.keep_size();
         self.free_memory();
@@ -317,6 +327,7 @@ impl Queue {
             }
             !gone
         });
+        self.spooled_samples -= lost;
         self.metrics.dropped(reason, lost);
         if lost > 0 {
             tracing::warn!(samples = lost, ?reason, "oldest samples of the spool dropped");
@@ -329,8 +340,24 @@ impl Queue {
         if self.memory_bytes <= MOST_MEMORY_BYTES {
             return;
         }
-        for pending in self.pending.values_mut().filter(|pending| pending.position.is_some()) {
+        for (&key, pending) in self.pending.range_mut(self.memory_from..) {
+            if pending.position.is_none() {
+                // Nowhere else: stays, and so does the mark.
+                break;
+            }
+            self.memory_from = key + 1;
             if let Some(body) = pending.body.take() {
+                self.memory_bytes -= body.len();
+                if self.memory_bytes <= MOST_MEMORY_BYTES {
+                    return;
+                }
+            }
+        }
+        // Behind one that is nowhere else there may be others that are.
+        for pending in self.pending.range_mut(self.memory_from..).map(|(_, pending)| pending) {
+            if pending.position.is_some()
+                && let Some(body) = pending.body.take()
+            {
                 self.memory_bytes -= body.len();
                 if self.memory_bytes <= MOST_MEMORY_BYTES {
                     return;
@@ -380,6 +407,7 @@ impl Queue {
             let Some(body) = body else {
                 // The record is not readable any more: damaged, or deleted by hand.
                 self.pending.remove(&key);
+                self.spooled_samples -= u64::from(samples);
                 self.metrics.dropped(DropReason::corrupt, u64::from(samples));
                 tracing::warn!(batch = %id, samples, "batch cannot be read back from the spool and is dropped");
                 continue;
@@ -388,6 +416,8 @@ impl Queue {
                 pending.in_flight = true;
             }
             self.in_flight += 1;
+            self.spooled_samples -= u64::from(samples);
+            self.in_flight_samples += u64::from(samples);
             self.update_gauges();
             return Some(Sending { key, batch: Batch { id, samples, created_ms, body } });
         }
@@ -406,6 +436,9 @@ impl Queue {
         }
         if pending.in_flight {
             self.in_flight -= 1;
+            self.in_flight_samples -= u64::from(pending.samples);
+        } else {
+            self.spooled_samples -= u64::from(pending.samples);
         }
         Some(pending)
     }
@@ -448,12 +481,16 @@ impl Queue {
             return;
         };
         pending.in_flight = false;
+        let samples = u64::from(pending.samples);
+        let is_gone = pending.position.is_none() && pending.body.is_none();
         self.in_flight -= 1;
-        if pending.position.is_none() && pending.body.is_none() {
+        self.in_flight_samples -= samples;
+        if is_gone {
             // Its file was given up meanwhile.
-            let samples = pending.samples;
             self.pending.remove(&key);
-            self.metrics.dropped(DropReason::spool_full, u64::from(samples));
+            self.metrics.dropped(DropReason::spool_full, samples);
+        } else {
+            self.spooled_samples += samples;
         }
         self.update_gauges();
     }
@@ -475,7 +512,8 @@ impl Queue {
 
     fn delete_done(&mut self) {
         let stats = self.journal.stats();
-        let oldest = self.pending.values().filter_map(|pending| pending.position).min();
+        // Batches are in the spool in the order of their keys.
+        let oldest = self.pending.values().find_map(|pending| pending.position);
         let idle = oldest.is_none() && stats.bytes > ROTATE_BYTES;
         if idle && let Err(error) = self.journal.rotate() {
             tracing::debug!(error = &error as &dyn std::error::Error, "spool's file cannot be replaced");
@@ -503,16 +541,12 @@ impl Queue {
     }
 
     pub fn balance(&self) -> Balance {
-        let (mut spooled, mut in_flight) = (0, 0);
-        for pending in self.pending.values() {
-            *(if pending.in_flight { &mut in_flight } else { &mut spooled }) += u64::from(pending.samples);
-        }
         Balance {
             read: self.metrics.samples_read.get(),
             recovered: self.metrics.samples_recovered.get(),
             shipped: self.metrics.samples_shipped.get(),
-            spooled,
-            in_flight,
+            spooled: self.spooled_samples,
+            in_flight: self.in_flight_samples,
             dropped: self.metrics.dropped_total(),
         }
     }

@@ -30,6 +30,8 @@ const FIRST_BACKOFF: Duration = Duration::from_millis(250);
 const LONGEST_BACKOFF: Duration = Duration::from_secs(30);
 /// A server that says "come back in an hour" is asked sooner: it may have been replaced meanwhile.
 const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(120);
+/// A server that says "at once" still gets a moment.
+const LEAST_RETRY_AFTER: Duration = Duration::from_millis(50);
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 /// Longest answer that is read.
 const MOST_ANSWER_BYTES: usize = 64 * 1024;
@@ -232,7 +234,10 @@ impl Sender {
                 drop(queue);
                 shared.healthy.set(false);
                 self.failures = self.failures.saturating_add(1);
-                let wait = after.map_or_else(|| full_jitter(self.failures), |after| after.min(LONGEST_RETRY_AFTER));
+                let wait = after.map_or_else(
+                    || full_jitter(self.failures),
+                    |after| after.clamp(LEAST_RETRY_AFTER, LONGEST_RETRY_AFTER),
+                );
                 self.complain(result, &detail, wait);
                 Some(wait)
             }

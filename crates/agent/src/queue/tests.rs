@@ -1,5 +1,7 @@
 use super::*;
 use ers_model::SystemClock;
+use proptest::prelude::*;
+use std::collections::BTreeSet;
 
 fn open(folder: &Path, max_bytes: u64) -> Queue {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
@@ -136,4 +138,99 @@ fn the_spool_of_another_target_is_refused() {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let other = Queue::open(folder.path(), tenant("n", "other"), 1 << 20, clock, AgentMetrics::default());
     assert!(other.is_err());
+}
+
+/// What may happen to a queue.
+#[derive(Clone, Copy, Debug)]
+enum Step {
+    Submit(u16),
+    Take(Lane),
+    Acknowledge,
+    Return,
+    Reject,
+    Sync,
+    Restart,
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let step = prop_oneof![
+        4 => (1_u16..60_000).prop_map(Step::Submit),
+        2 => Just(Step::Take(Lane::Newest)),
+        2 => Just(Step::Take(Lane::Oldest)),
+        3 => Just(Step::Acknowledge),
+        1 => Just(Step::Return),
+        1 => Just(Step::Reject),
+        1 => Just(Step::Sync),
+        1 => Just(Step::Restart),
+    ];
+    proptest::collection::vec(step, 1..60)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    /// Against a plain set of bodies: whatever happens, each batch is acknowledged once, refused once, waiting, or counted.
+    #[test]
+    fn nothing_is_lost_or_doubled_whatever_happens(steps in steps()) {
+        let folder = tempfile::tempdir().expect("folder");
+        let mut queue = open(folder.path(), 64 << 20);
+        let mut waiting: BTreeSet<u64> = BTreeSet::new();
+        let mut taken: Vec<Sending> = Vec::new();
+        let mut number = 0_u64;
+        let content = |sending: &Sending| {
+            u64::from_le_bytes(sending.batch.body[..8].try_into().expect("eight bytes"))
+        };
+        for step in steps {
+            match step {
+                Step::Submit(bytes) => {
+                    let mut body = vec![0_u8; 8 + usize::from(bytes)];
+                    body[..8].copy_from_slice(&number.to_le_bytes());
+                    queue.submit(1, Bytes::from(body));
+                    waiting.insert(number);
+                    number += 1;
+                }
+                Step::Take(lane) => {
+                    if let Some(sending) = queue.next(lane) {
+                        let found = content(&sending);
+                        prop_assert!(waiting.remove(&found), "{found} was handed out twice, or never submitted");
+                        taken.push(sending);
+                    }
+                }
+                Step::Acknowledge => {
+                    if let Some(sending) = taken.pop() {
+                        queue.acknowledged(sending.key);
+                    }
+                }
+                Step::Return => {
+                    if let Some(sending) = taken.pop() {
+                        waiting.insert(content(&sending));
+                        queue.returned(sending.key);
+                    }
+                }
+                Step::Reject => {
+                    if let Some(sending) = taken.pop() {
+                        queue.rejected(sending.key, &sending.batch, 400, "no");
+                    }
+                }
+                Step::Sync => {
+                    queue.sync_begins();
+                    queue.journal().sync().expect("synced");
+                }
+                Step::Restart => {
+                    // What was being sent waits again.
+                    waiting.extend(taken.drain(..).map(|sending| content(&sending)));
+                    drop(queue);
+                    queue = open(folder.path(), 64 << 20);
+                    prop_assert_eq!(queue.balance().recovered, waiting.len() as u64);
+                }
+            }
+            prop_assert!(queue.balance().holds(), "{:?}", queue.balance());
+            prop_assert_eq!(queue.waiting(), waiting.len());
+        }
+        while let Some(sending) = queue.next(Lane::Oldest) {
+            prop_assert!(waiting.remove(&content(&sending)));
+            queue.acknowledged(sending.key);
+        }
+        prop_assert!(waiting.is_empty(), "never came: {waiting:?}");
+    }
 }

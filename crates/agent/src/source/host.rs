@@ -8,6 +8,7 @@ use crate::host::{Host, Options};
 use crate::samples::Samples;
 use crate::sender::Shared;
 use crate::series::{Refusal, SeriesCache};
+use crate::source::own::Own;
 use crate::target::{Report, Schedule, Scraped, TARGET_LABEL, ship, wait};
 use ers_model::Labels;
 use ers_model::agent_config::ScrapeLimits;
@@ -26,8 +27,8 @@ pub struct HostSource {
     pub limits: ScrapeLimits,
 }
 
-/// Collects over and over. Never returns.
-pub async fn run(source: HostSource, shared: Shared) {
+/// Collects over and over; the agent's own figures travel along, which spares a request each time. Never returns.
+pub async fn run(source: HostSource, mut own: Own, shared: Shared) {
     let clock = shared.queue.borrow().clock().clone();
     let labels = Labels::from_pairs([("job", "node-exporter"), ("instance", &*source.node), ("node", &*source.node)]);
     let mut about = labels.clone();
@@ -89,6 +90,7 @@ pub async fn run(source: HostSource, shared: Shared) {
                 report.failure("timeout", seconds, stamp, &mut out);
             }
         }
+        own.write(&shared, stamp, &mut out);
         ship(&shared, &mut out);
         due = wait(schedule, &*clock).await;
     }

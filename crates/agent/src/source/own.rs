@@ -12,31 +12,44 @@ use std::time::Duration;
 /// More than the agent ever has.
 const MOST_SERIES: usize = 1_000;
 
-/// Ships the agent's figures over and over. Never returns.
-pub async fn run(metrics: Metrics, node: String, target: String, interval: Duration, shared: Shared) {
-    let clock = shared.queue.borrow().clock().clone();
-    let labels = Labels::from_pairs([
-        ("job", "ers-agent"),
-        ("instance", node.as_str()),
-        ("node", node.as_str()),
-        (TARGET_LABEL, target.as_str()),
-    ]);
-    let mut cache = SeriesCache::new(labels, false, MOST_SERIES, 16);
-    let mut out = BatchWriter::default();
-    let schedule = Schedule::new(interval, &format!("{node}/own"));
-    loop {
-        let due = wait(schedule, &*clock).await;
-        let stamp = Schedule::stamp(due, clock.now_ms());
-        let own = shared.queue.borrow().metrics().clone();
+/// The agent as a target of its own.
+#[derive(Debug)]
+pub struct Own {
+    metrics: Metrics,
+    cache: SeriesCache,
+    identity: String,
+}
+
+impl Own {
+    pub fn new(metrics: Metrics, node: &str, target: &str) -> Self {
+        let labels =
+            Labels::from_pairs([("job", "ers-agent"), ("instance", node), ("node", node), (TARGET_LABEL, target)]);
+        let cache = SeriesCache::new(labels, false, MOST_SERIES, 16);
+        Own { metrics, cache, identity: format!("{node}/own") }
+    }
+
+    /// Writes the figures of this moment.
+    pub fn write(&mut self, shared: &Shared, stamp: i64, out: &mut BatchWriter) {
+        let queue = shared.queue.borrow();
+        queue.refresh();
         let (cpu, resident) = usage();
-        own.cpu_seconds.set(cpu);
-        own.resident_memory_bytes.set(resident);
-        shared.queue.borrow().refresh();
-        let text = metrics.encode();
-        if let Err(error) = write(&text, stamp, &mut cache, &mut out) {
-            out.discard();
+        queue.metrics().cpu_seconds.set(cpu);
+        queue.metrics().resident_memory_bytes.set(resident);
+        drop(queue);
+        if let Err(error) = write(&self.metrics.encode(), stamp, &mut self.cache, out) {
             tracing::error!(%error, "own metrics cannot be read");
         }
+    }
+}
+
+/// Ships the agent's figures over and over, where there is no host source to travel with. Never returns.
+pub async fn run(mut own: Own, interval: Duration, shared: Shared) {
+    let clock = shared.queue.borrow().clock().clone();
+    let mut out = BatchWriter::default();
+    let schedule = Schedule::new(interval, &own.identity);
+    loop {
+        let due = wait(schedule, &*clock).await;
+        own.write(&shared, Schedule::stamp(due, clock.now_ms()), &mut out);
         ship(&shared, &mut out);
     }
 }
