@@ -434,6 +434,6 @@ impl DbReader {
 impl SeriesSource for DbReader {
     fn select(&self, select: &Select<'_>) -> Result<Vec<SeriesData>, SourceError> {
         let matchers: Vec<&LabelMatcher> = self.enforced.iter().chain(select.matchers).collect();
-        select::select(&self.db.0, &matchers, select.range, select.max_samples)
+        select::select(&self.db.0, &matchers, select)
     }
 }

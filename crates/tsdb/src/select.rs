@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use ers_model::{Label, Labels, TimeRange};
-use ers_promql::source::{LabelMatcher, SeriesData, SourceError};
+use ers_promql::source::{LabelMatcher, SampleWindows, Select, SeriesData, SourceError};
 use hashbrown::HashMap;
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -26,6 +26,7 @@ struct Gathered {
 
 struct Gathering {
     range: TimeRange,
+    windows: Option<SampleWindows>,
     max_samples: usize,
     samples: usize,
     by_labels: HashMap<Arc<Labels>, usize>,
@@ -98,14 +99,36 @@ impl SharedTimes {
     }
 }
 
+/// Pushes the samples of one sorted run that some window uses. Of several runs of a series each gives its own last one: more than needed, never less.
+fn thin(windows: &SampleWindows, times: &[i64], values: &[f64], into: &mut Columns) {
+    let step = windows.step_ms.max(1);
+    for (at, (time, value)) in times.iter().zip(values).enumerate() {
+        // The first window that ends here or later; all others that hold the sample begin before it as well.
+        let behind = time.saturating_sub(windows.first_end_ms);
+        let window = if behind <= 0 { 0 } else { (behind - 1) / step + 1 };
+        if usize::try_from(window).is_ok_and(|window| window >= windows.count) {
+            return;
+        }
+        let end = windows.first_end_ms.saturating_add(window.saturating_mul(step));
+        let inside = end.saturating_sub(*time) < windows.length_ms;
+        let last = times.get(at + 1).is_none_or(|next| *next > end);
+        if inside && (last || !windows.last_only) {
+            into.push_one(*time, *value);
+        }
+    }
+}
+
 pub(crate) fn select(
     db: &Inner,
     matchers: &[&LabelMatcher],
-    range: TimeRange,
-    max_samples: usize,
+    select: &Select<'_>,
 ) -> Result<Vec<SeriesData>, SourceError> {
+    let Select { range, max_samples, windows, .. } = *select;
     let range = db.visible(range);
-    let mut gathering = Gathering { range, max_samples, samples: 0, by_labels: HashMap::new(), series: Vec::new() };
+    // Windows without gaps between them, all of whose samples count, leave nothing out.
+    let windows = windows.filter(|windows| windows.last_only || windows.length_ms < windows.step_ms);
+    let (by_labels, series) = (HashMap::new(), Vec::new());
+    let mut gathering = Gathering { range, windows, max_samples, samples: 0, by_labels, series };
     let outcome = gather_head(db, matchers, &mut gathering).and_then(|()| {
         for segment in db.segments_in(range) {
             if let Err(stop) = gather_segment(&segment, matchers, &mut gathering) {
@@ -135,6 +158,12 @@ fn gather_head(db: &Inner, matchers: &[&LabelMatcher], gathering: &mut Gathering
     for series in series {
         let mut columns = Columns::default();
         lock(&series.state).read(gathering.range, &mut cache, &mut columns);
+        if let Some(windows) = &gathering.windows {
+            columns.sort();
+            let mut thinned = Columns::default();
+            thin(windows, &columns.times, &columns.values, &mut thinned);
+            columns = thinned;
+        }
         if columns.is_empty() {
             continue;
         }
@@ -189,8 +218,13 @@ fn gather_segment(segment: &SegmentFile, matchers: &[&LabelMatcher], gathering: 
         decode_values(bytes, times.len(), &mut values).ok_or_else(|| segment.damaged("values"))?;
         let (from, to) = range_of(times, range);
         let part = values.get(from..to).ok_or_else(|| segment.damaged("values"))?;
-        gathering.count(part.len())?;
-        gathering.series[at].segments.push(&times[from..to], part);
-        Ok(())
+        let columns = &mut gathering.series[at].segments;
+        let before = columns.len();
+        match &gathering.windows {
+            Some(windows) => thin(windows, &times[from..to], part, columns),
+            None => columns.push(&times[from..to], part),
+        }
+        let pushed = columns.len() - before;
+        gathering.count(pushed)
     })
 }

@@ -140,10 +140,9 @@ fn a_days_segments_become_one_and_the_answers_stay() {
     }
     now += 30 * HOUR_MS;
     let before = everything(&db);
-    let many = db.stats().segments;
     while db.maintain(now).unwrap().compacted_segments > 0 {}
     let stats = db.stats();
-    assert!(stats.segments <= 3 && many > 10, "{many} became {}", stats.segments);
+    assert!(stats.segments <= 3 && stats.compactions_total > 0, "{stats:?}");
     assert_eq!(files(dir.path(), ".seg").len() as u64, stats.segments);
     assert_eq!(everything(&db), before);
     let (start_ms, end_ms) = (T0 + 3 * HOUR_MS + 7, T0 + 9 * HOUR_MS + 11);
@@ -258,7 +257,7 @@ fn series_of_one_scrape_share_their_times() {
     load(&db, T0, 60);
     db.flush_all(T0 + HOUR_MS).unwrap();
     load(&db, T0 + HOUR_MS, 30);
-    let select = Select { matchers: &[], range: ALWAYS, max_samples: 100_000 };
+    let select = Select { matchers: &[], range: ALWAYS, max_samples: 100_000, windows: None };
     let answer = db.reader(Vec::new()).select(&select).unwrap();
     assert!(answer.windows(2).all(|pair| std::sync::Arc::ptr_eq(&pair[0].timestamps, &pair[1].timestamps)));
     let few = Select { max_samples: 100, ..select };

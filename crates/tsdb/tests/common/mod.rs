@@ -78,7 +78,7 @@ pub type Content = BTreeMap<String, Vec<(i64, u64)>>;
 
 #[track_caller]
 pub fn content(db: &Db, matchers: &[LabelMatcher], range: TimeRange) -> Content {
-    let select = Select { matchers, range, max_samples: 10_000_000 };
+    let select = Select { matchers, range, max_samples: 10_000_000, windows: None };
     let answer = db.reader(Vec::new()).select(&select).unwrap();
     let count = answer.len();
     let content: Content = answer
