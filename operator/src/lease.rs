@@ -17,7 +17,7 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, OwnerReference};
 use kube::Api;
 use kube::api::{ObjectMeta, PostParams};
 use tokio::time::{Instant, sleep, timeout};
@@ -250,6 +250,8 @@ fn timed_out(what: &str) -> Error {
 pub struct ClusterLease {
     pub api: Api<Lease>,
     pub name: String,
+    /// What the Lease goes with when the operator is uninstalled.
+    pub owner: Option<OwnerReference>,
 }
 
 impl ClusterLease {
@@ -282,6 +284,7 @@ impl LeaseApi for ClusterLease {
             metadata: ObjectMeta {
                 name: Some(self.name.clone()),
                 resource_version: record.resource_version.clone(),
+                owner_references: self.owner.clone().map(|owner| vec![owner]),
                 labels: Some([("app.kubernetes.io/managed-by".to_owned(), "ers-operator".to_owned())].into()),
                 ..ObjectMeta::default()
             },

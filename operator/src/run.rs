@@ -16,16 +16,19 @@ use ers_model::{Clock, SystemClock};
 use ers_webhook::identity::Identity;
 use ers_webhook::keeper::Keeper;
 use ers_webhook::{admission, server};
+use k8s_openapi::api::rbac::v1::ClusterRole;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::client::ClientBuilder;
 use kube::{Api, Client, Config};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::arguments::Run;
 use crate::gate::{Calls, GateLayer};
-use crate::lease::{ClusterLease, Elector, Handle};
+use crate::lease::{ClusterLease, Elector, Handle, WRITE_TIMEOUT};
 use crate::{definitions, metrics};
 
 const LEASE: &str = "ers-operator";
+const ROLE: &str = "ers-operator";
 const SECRET: &str = "ers-operator-webhook";
 /// How soon the definitions are tried again when the API server does not take them.
 const DEFINITIONS_RETRY: Duration = Duration::from_secs(5);
@@ -95,18 +98,20 @@ async fn serve(arguments: Run) -> Result<()> {
         "started"
     );
 
+    let owner = own_role(&gated).await;
     let keeper = Keeper {
         client: gated.clone(),
         namespace: arguments.namespace.clone(),
         secret: SECRET.to_owned(),
         configuration: arguments.webhook_configuration.clone(),
         dns_names: dns_names(&arguments),
+        owner: owner.clone(),
         now: Arc::new(|| SystemClock.now_ms() / 1_000),
     };
     let mut follower = tokio::spawn(keeper.clone().follow(identity));
 
     let cluster_lease =
-        ClusterLease { api: Api::namespaced(lease_client, &arguments.namespace), name: LEASE.to_owned() };
+        ClusterLease { api: Api::namespaced(lease_client, &arguments.namespace), name: LEASE.to_owned(), owner };
     let mut elector = Elector::new(cluster_lease, unique(&arguments.identity), lease.clone());
     let manage = arguments.manage_crds;
     let ended = tokio::select! {
@@ -162,6 +167,25 @@ async fn apply_definitions(client: Client) {
     while let Err(error) = definitions::apply(client.clone()).await {
         tracing::warn!(error = %format!("{error:#}"), "the definitions were not applied; trying again");
         tokio::time::sleep(DEFINITIONS_RETRY).await;
+    }
+}
+
+/// The operator's own ClusterRole, which goes when it is uninstalled, and takes with it what the operator made for itself.
+async fn own_role(client: &Client) -> Option<OwnerReference> {
+    let roles: Api<ClusterRole> = Api::all(client.clone());
+    match tokio::time::timeout(WRITE_TIMEOUT, roles.get_opt(ROLE)).await {
+        Ok(Ok(role)) => Some(OwnerReference {
+            api_version: "rbac.authorization.k8s.io/v1".to_owned(),
+            kind: "ClusterRole".to_owned(),
+            name: ROLE.to_owned(),
+            uid: role?.metadata.uid?,
+            ..OwnerReference::default()
+        }),
+        Ok(Err(error)) => {
+            tracing::warn!(error = %error, "the operator's ClusterRole was not read; its Secret and Lease will outlive it");
+            None
+        }
+        Err(_) => None,
     }
 }
 

@@ -8,6 +8,7 @@ use futures::{StreamExt, TryStreamExt, stream::BoxStream};
 use k8s_openapi::ByteString;
 use k8s_openapi::api::admissionregistration::v1::ValidatingWebhookConfiguration;
 use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::api::{ObjectMeta, Patch, PatchParams, PostParams};
 use kube::runtime::WatchStreamExt;
 use kube::runtime::watcher::{self, watch_object};
@@ -73,6 +74,8 @@ pub struct Keeper {
     pub configuration: String,
     /// Names in the leaf: the Service's.
     pub dns_names: Vec<String>,
+    /// What the Secret goes with when the operator is uninstalled.
+    pub owner: Option<OwnerReference>,
     pub now: Now,
 }
 
@@ -190,6 +193,7 @@ impl Keeper {
                 name: Some(self.secret.clone()),
                 namespace: Some(self.namespace.clone()),
                 resource_version,
+                owner_references: self.owner.clone().map(|owner| vec![owner]),
                 labels: Some(BTreeMap::from([(MANAGED_BY.to_owned(), "ers-operator".to_owned())])),
                 ..ObjectMeta::default()
             },
