@@ -134,8 +134,9 @@ fn merge(db: &Inner, now_ms: i64, segments: &[Arc<SegmentFile>]) -> Result<Optio
     let level = 1;
     let replaced = segments.iter().map(|segment| segment.meta.id).collect();
     let disk = &*db.options.disk;
-    let mut writer = Writer::create(disk, &db.segment_dir, db.options.tenant, level, now_ms, replaced)
-        .map_err(|error| (None, error))?;
+    let mut writer =
+        Writer::create(disk, &db.segment_dir, db.options.tenant, db.next_id(now_ms), level, now_ms, replaced)
+            .map_err(|error| (None, error))?;
     let oldest = now_ms.saturating_sub(db.options.retention_ms);
     if let Err(failure) = merge_into(&mut writer, &mut sources, oldest) {
         writer.discard();

@@ -65,11 +65,12 @@ pub(crate) struct Inner {
     pub wal: Wal,
     /// Held (shared) by each request from finding its series to appending to them.
     pub gate: RwLock<()>,
-    /// By creation.
+    /// The oldest first.
     pub segments: RwLock<Vec<Arc<SegmentFile>>>,
     pub metadata: Mutex<MetadataStore>,
     pub flushed: Mutex<FlushedState>,
     pub last_edge: Mutex<i64>,
+    pub last_id: Mutex<Option<uuid::Uuid>>,
     pub counters: Counters,
     /// One round of maintenance at a time.
     maintenance: Mutex<()>,
@@ -99,6 +100,7 @@ impl Inner {
         segments: Vec<Arc<SegmentFile>>,
         metadata: MetadataStore,
     ) -> Self {
+        let last_id = segments.last().map(|segment| segment.meta.id);
         Inner {
             dir: dir.into(),
             segment_dir,
@@ -110,6 +112,7 @@ impl Inner {
             metadata: Mutex::new(metadata),
             flushed: Mutex::default(),
             last_edge: Mutex::new(i64::MIN),
+            last_id: Mutex::new(last_id),
             counters: Counters::default(),
             maintenance: Mutex::default(),
             scratch: Mutex::default(),
@@ -137,7 +140,7 @@ impl Inner {
         let mut segments = write(&self.segments);
         segments.retain(|segment| !gone.iter().any(|gone| gone.meta.id == segment.meta.id));
         segments.extend(new);
-        segments.sort_by_key(|segment| (segment.meta.created_ms, segment.meta.id));
+        segments.sort_by_key(|segment| segment.meta.id);
     }
 
     /// Sets a damaged segment aside, so that the others are served. A failed read (not damage) leaves it where it is.

@@ -10,7 +10,7 @@ use crate::db::Inner;
 use crate::error::StorageError;
 use crate::head::series::{Sealer, Series};
 use crate::segment::file::SegmentFile;
-use crate::segment::writer::{TimesRef, Writer};
+use crate::segment::writer::{TimesRef, Writer, new_id};
 use crate::state::{self, Flushed};
 use crate::stats::MaintenanceReport;
 use crate::sync::{lock, read, write};
@@ -73,8 +73,9 @@ impl Inner {
         report: &mut MaintenanceReport,
     ) -> Result<(), StorageError> {
         let block_ms = self.options.block_ms;
+        let disk = &*self.options.disk;
         let mut writer =
-            Writer::create(&*self.options.disk, &self.segment_dir, self.options.tenant, 0, now_ms, Vec::new())?;
+            Writer::create(disk, &self.segment_dir, self.options.tenant, self.next_id(now_ms), 0, now_ms, Vec::new())?;
         for series in series {
             if let Err(error) = write_series(&mut writer, series, block, block_ms) {
                 writer.discard();
@@ -93,6 +94,13 @@ impl Inner {
         report.flushed_segments += 1;
         report.flushed_samples += samples;
         Ok(())
+    }
+
+    pub(crate) fn next_id(&self, now_ms: i64) -> uuid::Uuid {
+        let mut last = lock(&self.last_id);
+        let id = new_id(now_ms, *last);
+        *last = Some(id);
+        id
     }
 
     /// Opens a segment that was just written.

@@ -115,7 +115,7 @@ fn open_segments(
         options.disk.remove(&segment.path).map_err(|error| StorageError::io("delete", &segment.path, error))?;
         report.removed_temporary += 1;
     }
-    kept.sort_by_key(|segment| (segment.meta.created_ms, segment.meta.id));
+    kept.sort_by_key(|segment| segment.meta.id);
     Ok(kept)
 }
 

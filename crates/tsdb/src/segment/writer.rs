@@ -77,11 +77,11 @@ impl<'a> Writer<'a> {
         disk: &'a dyn Disk,
         dir: &Path,
         tenant: Tenant,
+        id: Uuid,
         level: u32,
         created_ms: i64,
         sources: Vec<Uuid>,
     ) -> Result<Self, StorageError> {
-        let id = new_id(created_ms);
         let temporary = dir.join(format!("{id}.{TEMPORARY_SUFFIX}"));
         let file = disk.create(&temporary).map_err(|error| StorageError::io("create", &temporary, error))?;
         let header = encode_header(tenant, level, created_ms);
@@ -412,9 +412,15 @@ fn put_set(into: &mut Vec<u8>, ids: impl ExactSizeIterator<Item = u32>) {
     into.extend_from_slice(&content);
 }
 
-/// Sorts by creation.
-fn new_id(now_ms: i64) -> Uuid {
+/// An id for a segment that is younger than all others.
+pub(crate) fn new_id(now_ms: i64, last: Option<Uuid>) -> Uuid {
     let now_ms = u64::try_from(now_ms).unwrap_or(0);
+    let last_ms = last.and_then(|last| last.get_timestamp()).map_or(0, |stamp| {
+        let (seconds, nanos) = stamp.to_unix();
+        seconds * 1000 + u64::from(nanos) / 1_000_000
+    });
+    // Of two segments with a sample of the same time the older one wins, so their order is never left to chance or to a clock set back.
+    let now_ms = now_ms.max(last_ms + 1);
     let stamp = uuid::Timestamp::from_unix(uuid::NoContext, now_ms / 1000, (now_ms % 1000) as u32 * 1_000_000);
     Uuid::new_v7(stamp)
 }
