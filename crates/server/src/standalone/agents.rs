@@ -281,6 +281,8 @@ async fn keep(
             Err(error) => format!("{} cannot be started: {error}", binary.display()),
             Ok(mut child) => {
                 tracing::info!(target, pid = child.id(), config_hash, "agent started");
+                // Taken out and held until the child has ended: `wait` closes a pipe that it finds, and the agent would end at once.
+                let _held_open = child.stdin.take();
                 let running = AgentState::Running { config_hash: config_hash.clone(), proven: false };
                 app.agents.set(&target, Some(running));
                 tokio::select! {
