@@ -19,7 +19,7 @@ use serde_json::Value;
 pub const NAMESPACE: &str = "demo";
 pub const POLICY: &str = "reporting";
 
-fn install_provider() {
+pub fn install_provider() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
         rustls::crypto::aws_lc_rs::default_provider().install_default().expect("nobody else installs one");

@@ -132,3 +132,57 @@ async fn samples_survive_a_restart() {
     assert_eq!(server.data(&read, &query).await["result"][0]["value"][1], "100");
     server.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_full_store_refuses_says_so_and_works_again_when_there_is_room() {
+    let mut config = crate::harness::config();
+    config.storage.max_bytes = 512 << 10;
+    let server = TestServer::start_in(tempfile::tempdir().unwrap(), config).await;
+    let (write, read) = (server.token(&[Scope::Write]).await, server.token(&[Scope::Read]).await);
+    let base = SystemClock.now_ms() - 3_000_000;
+    let mut step = 0_i64;
+    let mut refused = None;
+    server
+        .until("full", async || {
+            // Values that do not compress.
+            let batch: Vec<(Labels, Vec<Sample>)> = (0..200_i64)
+                .map(|number| {
+                    let value = f64::from_bits(
+                        (step * 200 + number).wrapping_mul(0x9e37_79b9_7f4a_7c15_u64.cast_signed()).cast_unsigned()
+                            >> 2,
+                    );
+                    series(&[("__name__", "filler"), ("number", &number.to_string())], &[(base + step * 100, value)])
+                })
+                .collect();
+            step += 1;
+            let answer = server.write(&write, &batch).await;
+            let status = answer.status().as_u16();
+            assert!(status == 204 || status == 503, "{status}");
+            if status == 503 {
+                refused = Some(answer);
+            }
+            status == 503
+        })
+        .await;
+    let refused = refused.unwrap();
+    assert_eq!(refused.headers()["retry-after"], "10");
+    let text = refused.text().await.unwrap();
+    assert!(text.contains("spec.storage.metrics.embedded.size"), "{text}");
+    server
+        .until("told", async || {
+            let list: Value =
+                server.get("/ers/v1/objects").bearer_auth(&read).send().await.unwrap().json().await.unwrap();
+            let conditions = list["items"][0]["conditions"].as_array().cloned().unwrap_or_default();
+            conditions
+                .iter()
+                .any(|one| one["type"] == "StorageReady" && one["status"] == "False" && one["reason"] == "StorageFull")
+        })
+        .await;
+    assert_eq!(server.get("/readyz").send().await.unwrap().status(), 200, "queries and the page go on");
+    assert!(!server.data(&read, "/api/v1/query?query=count(filler)").await["result"].as_array().unwrap().is_empty());
+    let folder = server.stop().await;
+    let server = TestServer::start_in(folder, crate::harness::config()).await;
+    let answer = server.write(&write, &[series(&[("__name__", "after")], &[(SystemClock.now_ms(), 1.0)])]).await;
+    assert_eq!(answer.status(), 204);
+    server.stop().await;
+}

@@ -1,5 +1,6 @@
 //! A real server over TLS on loopback, with a folder of its own, asked as its callers ask it.
 
+mod cluster;
 mod harness;
 mod ingest;
 mod live;

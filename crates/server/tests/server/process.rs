@@ -23,6 +23,10 @@ fn free_port() -> u16 {
 }
 
 async fn start(root: &Path, port: u16) -> Process {
+    start_with_agent(root, port, Path::new("/nonexistent/ers-agent")).await
+}
+
+async fn start_with_agent(root: &Path, port: u16, agent: &Path) -> Process {
     let settings = settings(root);
     let child = Command::new(PROGRAM)
         .arg("standalone")
@@ -32,7 +36,8 @@ async fn start(root: &Path, port: u16) -> Process {
         .arg(&settings.secrets_dir)
         .arg("--data-dir")
         .arg(&settings.data_dir)
-        .args(["--namespace", "demo", "--region", "here", "--agent-binary", "/nonexistent/ers-agent"])
+        .args(["--namespace", "demo", "--region", "here", "--agent-binary"])
+        .arg(agent)
         .args(["--listen", &format!("127.0.0.1:{port}"), "--metrics-listen", &format!("127.0.0.1:{}", free_port())])
         .stdin(Stdio::null())
         .stdout(Stdio::null())
@@ -152,6 +157,81 @@ async fn every_acknowledged_sample_is_there_after_a_kill_in_mid_load() {
     }
     assert_eq!(lost, [], "of {} acknowledged requests", acknowledged.len());
     process.child.kill().await.unwrap();
+}
+
+/// Whether a process of this id is there (and not just waiting to be reaped).
+fn is_alive(pid: i32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit(')').next().is_some_and(|rest| !rest.trim_start().is_empty() && !rest.trim_start().starts_with('Z'))
+}
+
+async fn eventually(what: &str, mut holds: impl AsyncFnMut() -> bool) {
+    let mut tick = tokio::time::interval(Duration::from_millis(100));
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(60);
+    while !holds().await {
+        assert!(tokio::time::Instant::now() < deadline, "never {what}");
+        tick.tick().await;
+    }
+}
+
+/// The whole of standalone: real host metrics by a real agent, proven, restarted when it is killed, gone when the server is.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_agent_is_supervised_and_its_target_becomes_ready() {
+    let agent = Path::new(PROGRAM).with_file_name("ers-agent");
+    if !agent.is_file() {
+        eprintln!(
+            "not run: {} is not built; `cargo build -p ers-agent` with the same profile builds it",
+            agent.display()
+        );
+        return;
+    }
+    let root = tempfile::tempdir().unwrap();
+    let mut process = start_with_agent(root.path(), free_port(), &agent).await;
+    let read = token(&process, "read").await;
+    let http = http(&process);
+    let get = async |path: &str| -> Value {
+        http.get(format!("{}{path}", process.url)).bearer_auth(&read).send().await.unwrap().json().await.unwrap()
+    };
+    let mut objects = Value::Null;
+    eventually("ready", async || {
+        objects = get("/ers/v1/objects").await;
+        let target = objects["items"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .find(|item| item["name"] == "nodes")
+            .cloned()
+            .unwrap_or_default();
+        let is_true = |kind: &str| {
+            let conditions = target["conditions"].as_array();
+            conditions.is_some_and(|all| all.iter().any(|one| one["type"] == kind && one["status"] == "True"))
+        };
+        is_true("Ready") && is_true("Collecting")
+    })
+    .await;
+    let overview = get("/ers/v1/overview").await;
+    let total = overview["nodes"][0]["memoryTotalBytes"].as_f64().unwrap_or_default();
+    let meminfo = std::fs::read_to_string("/proc/meminfo").unwrap();
+    let expected: f64 = meminfo.split_whitespace().nth(1).unwrap().parse::<f64>().unwrap() * 1024.0;
+    assert!((total - expected).abs() < 1.0, "{total} and {expected}");
+
+    let started = |log: &str| -> Vec<i32> {
+        let lines = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        lines
+            .filter(|line| line["message"] == "agent started")
+            .filter_map(|line| line["pid"].as_i64()?.try_into().ok())
+            .collect()
+    };
+    let log = || std::fs::read_to_string(root.path().join("log")).unwrap();
+    let first = started(&log())[0];
+    rustix::process::kill_process(rustix::process::Pid::from_raw(first).unwrap(), rustix::process::Signal::KILL)
+        .unwrap();
+    eventually("restarted", async || started(&log()).len() == 2).await;
+    let second = started(&log())[1];
+    assert!(is_alive(second) && !is_alive(first));
+    // Killed without a chance to say anything: the agent sees its pipe close.
+    process.child.kill().await.unwrap();
+    eventually("gone with the server", async || !is_alive(second)).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -185,7 +185,8 @@ async fn answers_are_those_of_prometheus() {
     let mut peer = prometheus(&plain).await;
     let server = TestServer::start().await;
     let (write, read) = (server.token(&[Scope::Write]).await, server.token(&[Scope::Read]).await);
-    let end_ms = SystemClock.now_ms() / 15_000 * 15_000;
+    // Off the round seconds on which subqueries are evaluated.
+    let end_ms = SystemClock.now_ms() / 15_000 * 15_000 - 11_000;
     let sent = data(end_ms);
     let answer = server.write(&write, &sent).await;
     assert_eq!(answer.status(), 204, "{}", answer.text().await.unwrap());

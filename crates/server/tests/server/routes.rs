@@ -32,7 +32,8 @@ fn address(server: &TestServer, route: &Route) -> String {
 
 fn request(server: &TestServer, route: &Route) -> reqwest::RequestBuilder {
     let method = reqwest::Method::from_bytes(route.method.as_str().as_bytes()).unwrap();
-    server.client.request(method, address(server, route))
+    // As a page of ours would: the live socket insists on it.
+    server.client.request(method, address(server, route)).header("Origin", &server.url)
 }
 
 struct Callers {
@@ -171,6 +172,10 @@ async fn a_malformed_body_is_answered_with_400_in_the_shape_of_its_api() {
     let callers = Callers::make(&server).await;
     for route in table().iter().filter(|route| !route.accepts.is_empty()) {
         for body in [&b"\xff\xfe not what you expect"[..], b"{", b"%zz=%"] {
+            if body == b"{" && route.accepts[0].ends_with("form-urlencoded") {
+                // A parameter with an odd name, but one.
+                continue;
+            }
             let mut asked = request(&server, route).header("Content-Type", route.accepts[0]).body(body);
             if route.permission.is_some() {
                 asked = callers.pair(route).0.on(asked);

@@ -28,7 +28,9 @@ async fn a_token_is_made_used_listed_and_revoked_and_each_step_is_audited() {
     assert_eq!(secret.on(server.get("/ers/v1/tokens")).send().await.unwrap().status(), 401);
 
     let audit: Value = admin.on(server.get("/ers/v1/audit?limit=50")).send().await.unwrap().json().await.unwrap();
-    let items = audit["items"].as_array().unwrap();
+    // What the server puts in force is audited too, whenever it comes to it.
+    let of_people = |item: &&Value| item["action"] != "ActivateSpec";
+    let items: Vec<&Value> = audit["items"].as_array().unwrap().iter().filter(of_people).collect();
     let actions: Vec<&str> = items.iter().map(|item| item["action"].as_str().unwrap()).collect();
     assert_eq!(actions, ["RevokeToken", "CreateToken", "LogIn", "CreateUser", "CreateTenant"]);
     assert_eq!(items[1]["requestId"], "trace-0123");
