@@ -6,7 +6,8 @@
 //! | 401, 403 | kept, tried again, `ers_agent_send_blocked` is 1 |
 //! | 408, 429, 5xx, no answer | kept; at the earliest after `Retry-After`, else full jitter up to 30 s |
 //! | 413 | cut in two and tried again; a single series goes to the dead letters |
-//! | other 4xx | dead letters, counted, and on with the next |
+//! | 400, 415, 422 | dead letters, counted, and on with the next |
+//! | other 4xx | kept, tried again, `ers_agent_send_blocked` is 1: no server of ours answers so |
 //!
 //! During an outage one batch is tried at a time, the newest; the backlog lane waits until one got through.
 
@@ -349,7 +350,9 @@ fn judge(answer: &Answer, message: String) -> Outcome {
         408 => later("timeout", false),
         413 => Outcome::TooLong,
         429 => later("too_many_requests", false),
-        400..500 => Outcome::Rejected { status, message },
+        // The server read the body and will never take it. Any other 4xx comes from something that did not (a wrong route, a default back end).
+        400 | 415 | 422 => Outcome::Rejected { status, message },
+        400..500 => later("refused", true),
         503 => later("unavailable", false),
         _ => later("server_error", false),
     }

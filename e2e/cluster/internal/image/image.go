@@ -25,7 +25,7 @@ const Nobody = "65534:65534"
 type Spec struct {
 	Repository string   // e.g. localhost/ers-agent
 	Tag        string   // empty: from the content
-	Binary     string   // the program, placed at /usr/local/bin/NAME
+	Binary     string   // the program, placed at /bin/NAME
 	Name       string   // empty: the file name of Binary
 	Entrypoint []string // empty: the program
 	Args       []string
@@ -69,7 +69,7 @@ func Build(spec Spec, out string) (Built, error) {
 	if err != nil {
 		return Built{}, err
 	}
-	target := "usr/local/bin/" + spec.Name
+	target := "bin/" + spec.Name
 	if len(spec.Entrypoint) == 0 {
 		spec.Entrypoint = []string{"/" + target}
 	}
@@ -149,7 +149,7 @@ func configOf(spec Spec, layers ...[]byte) imageConfig {
 	config := imageConfig{
 		Architecture: runtime.GOARCH, OS: "linux", Created: "1970-01-01T00:00:00Z",
 		Config: runtimeConfig{Cmd: spec.Args, Entrypoint: spec.Entrypoint, User: spec.User, WorkingDir: "/", Labels: spec.Labels,
-			Env: append([]string{"PATH=/usr/local/bin"}, spec.Env...)},
+			Env: append([]string{"PATH=/bin"}, spec.Env...)},
 		RootFS: rootFS{Type: "layers"},
 	}
 	for _, l := range layers {

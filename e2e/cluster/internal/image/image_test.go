@@ -100,7 +100,7 @@ func TestAnImageRunsAsNobodyAndHoldsWhatProgramsExpect(t *testing.T) {
 	if err := json.Unmarshal(files[manifests[0].Config], &config); err != nil {
 		t.Fatal(err)
 	}
-	if config.Config.User != Nobody || !reflect.DeepEqual(config.Config.Entrypoint, []string{"/usr/local/bin/probe"}) || config.Config.Cmd[0] != "serve" {
+	if config.Config.User != Nobody || !reflect.DeepEqual(config.Config.Entrypoint, []string{"/bin/probe"}) || config.Config.Cmd[0] != "serve" {
 		t.Errorf("%+v", config.Config)
 	}
 	if len(config.RootFS.DiffIDs) != len(manifests[0].Layers) {
@@ -115,7 +115,7 @@ func TestAnImageRunsAsNobodyAndHoldsWhatProgramsExpect(t *testing.T) {
 			all[k] = v
 		}
 	}
-	for _, want := range []string{"etc/passwd", "etc/nsswitch.conf", "etc/ssl/certs/ca-certificates.crt", "usr/local/bin/probe", "tmp/"} {
+	for _, want := range []string{"etc/passwd", "etc/nsswitch.conf", "etc/ssl/certs/ca-certificates.crt", "bin/probe", "tmp/"} {
 		if all[want] == nil {
 			t.Errorf("%s is missing", want)
 		}

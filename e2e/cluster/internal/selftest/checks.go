@@ -268,7 +268,7 @@ func (t *test) limited(ctx context.Context) error {
 	}
 	// What a program may be told on its command line is limited, so a file does it: the program itself is larger than the volume.
 	path = t.path("pods") + "/overfill"
-	if err := t.admin.Create(ctx, t.path("pods"), t.pod("overfill", []string{"copy", "/usr/local/bin/ers-cluster", "/data/file"}, withClaim("small")), nil); err != nil {
+	if err := t.admin.Create(ctx, t.path("pods"), t.pod("overfill", []string{"copy", "/bin/ers-cluster", "/data/file"}, withClaim("small")), nil); err != nil {
 		return err
 	}
 	_, err := t.await(ctx, path, "Succeeded")
@@ -509,7 +509,7 @@ func (t *test) exec(ctx context.Context) error {
 		return err
 	}
 	command := exec.CommandContext(ctx, program, "kubectl", "--kubeconfig", t.cluster.Kubeconfig(), "-n", t.namespace, "exec", "web", "--",
-		"/usr/local/bin/ers-cluster", "_probe", "get", "http://127.0.0.1:8080/")
+		"/bin/ers-cluster", "_probe", "get", "http://127.0.0.1:8080/")
 	output, err := command.CombinedOutput()
 	if err != nil || string(output) != "hello from a pod" {
 		return fmt.Errorf("%w: %s", err, output)
