@@ -39,6 +39,11 @@ impl Columns {
         self.push(&other.times, &other.values);
     }
 
+    pub fn truncate(&mut self, len: usize) {
+        self.times.truncate(len);
+        self.values.truncate(len);
+    }
+
     pub fn len(&self) -> usize {
         self.times.len()
     }

@@ -55,15 +55,15 @@ impl MetadataStore {
     }
 
     pub fn list(&self, metric: Option<&str>, limit: usize) -> Vec<MetadataEntry> {
-        let entry = |(metric, entry): (&Box<str>, &Entry)| MetadataEntry {
+        let entry = |metric: &str, entry: &Entry| MetadataEntry {
             metric: metric.to_string(),
             kind: entry.kind,
             help: entry.help.to_string(),
             unit: entry.unit.to_string(),
         };
         match metric {
-            Some(metric) => self.entries.get_key_value(metric).map(entry).into_iter().take(limit).collect(),
-            None => self.entries.iter().map(entry).take(limit).collect(),
+            Some(metric) => self.entries.get(metric).map(|held| entry(metric, held)).into_iter().take(limit).collect(),
+            None => self.entries.iter().map(|(metric, held)| entry(metric, held)).take(limit).collect(),
         }
     }
 

@@ -1,5 +1,7 @@
 //! What goes in comes out, from memory, from the log, from segments, and after merging.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests")]
+
 mod common;
 
 use common::{

@@ -1,5 +1,7 @@
 //! A process that is killed in mid-load loses nothing that it acknowledged.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests")]
+
 mod common;
 
 use std::io::{BufRead, BufReader, Write};

@@ -1,5 +1,7 @@
 //! Full volumes, damage, lost caches.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests")]
+
 mod common;
 
 use common::{T0, TestClock, everything, faulty, files, flip, labels, load, open, options, sample, send, total};

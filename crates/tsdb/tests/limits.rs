@@ -1,5 +1,7 @@
 //! Over a limit, the guilty is named and everyone else goes on.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests")]
+
 mod common;
 
 use common::{T0, TestClock, everything, labels, open, options, sample, send};

@@ -1,5 +1,7 @@
 //! Any sequence of operations answers like a plain map.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests")]
+
 mod common;
 
 use std::collections::BTreeMap;

@@ -1,5 +1,7 @@
 //! Columns of doubles: exact decimals as integers, all else by XOR.
 
+use std::cell::RefCell;
+
 use super::{Scratch, ints, xor};
 
 const CONST: u8 = 0;
@@ -9,6 +11,10 @@ const XOR: u8 = 10;
 const MAX_EXPONENT: usize = 15;
 const POWERS: [f64; MAX_EXPONENT + 1] =
     [1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15];
+thread_local! {
+    /// Memory for the integers of one column while it is decoded.
+    static WHOLE: RefCell<Vec<i64>> = const { RefCell::new(Vec::new()) };
+}
 const EXACT: f64 = 9_007_199_254_740_992.0;
 
 pub(super) fn encode(values: &[f64], scratch: &mut Scratch, into: &mut Vec<u8>) {
@@ -76,14 +82,16 @@ pub(super) fn decode(bytes: &[u8], count: usize, into: &mut Vec<f64>) -> Option<
         }
         DECIMAL => {
             let power = *POWERS.get(usize::from(*bytes.get(1)?))?;
-            let mut whole = Vec::with_capacity(count.min(1 << 16));
-            ints::decode(&bytes[2..], count, &mut whole)?;
-            if power == 1.0 {
-                into.extend(whole.into_iter().map(|value| value as f64));
-            } else {
-                into.extend(whole.into_iter().map(|value| value as f64 / power));
-            }
-            Some(())
+            WHOLE.with_borrow_mut(|whole| {
+                whole.clear();
+                ints::decode(&bytes[2..], count, whole)?;
+                if power == 1.0 {
+                    into.extend(whole.iter().map(|value| *value as f64));
+                } else {
+                    into.extend(whole.iter().map(|value| *value as f64 / power));
+                }
+                Some(())
+            })
         }
         XOR => xor::decode(&bytes[1..], count, into),
         _ => None,

@@ -99,8 +99,14 @@ impl Chunk {
         }
         let times = cache.times_of(&self.times);
         let (from, to) = range_of(&times, range);
-        let values = self.decode_values();
-        if let Some(values) = values.get(from..to) {
+        if from == 0 && to == times.len() {
+            let before = into.len();
+            let decoded = decode_values(&self.values, times.len(), into.push_times(&times));
+            if decoded.is_none() {
+                // Cannot be in memory; still, a time without a value must not go out.
+                into.truncate(before);
+            }
+        } else if let Some(values) = self.decode_values().get(from..to) {
             into.push(&times[from..to], values);
         }
     }
