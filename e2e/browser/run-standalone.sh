@@ -66,9 +66,12 @@ say "starting ers-server standalone at $ERS_URL"
 export ERS_USER=admin ERS_SERVER_HOOK=$hook ERS_CA_FILE=$work/ca.crt
 ERS_PASSWORD=$(cat "$work/data/admin-password")
 export ERS_PASSWORD
-# The authority lies beside each supervised agent; it is the only public part of what the server keeps.
-cat "$work"/data/ca.crt "$work"/data/agents/*/ca.crt 2>/dev/null | sed '/-----END CERTIFICATE-----/q' > "$ERS_CA_FILE"
-[ -s "$ERS_CA_FILE" ] || die "the server has written no ca.crt"
+# The authority lies beside each supervised agent, which starts a moment after the server is ready.
+for _ in $(seq 100); do
+  for authority in "$work"/data/agents/*/ca.crt; do if [ -s "$authority" ]; then cp "$authority" "$ERS_CA_FILE"; break 2; fi; done
+  sleep 0.2
+done
+[ -s "$ERS_CA_FILE" ] || die "no supervised agent was given a ca.crt within 20 s: $(tail -3 "$log")"
 
 if [ "${1:-}" = --serve ]; then
   say "the page is at $ERS_URL, user $ERS_USER, password $ERS_PASSWORD; Ctrl-C ends it"

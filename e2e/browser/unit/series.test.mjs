@@ -74,6 +74,7 @@ test("the rate of ingestion is known from the second message and starts anew aft
   assert.equal(rate.add(5_000, 1_000), 0);
   assert.equal(rate.add(10_000, 2_000), 100);
   assert.equal(rate.add(10_000, 2_000), 100, "the same message again changes nothing");
+  assert.equal(rate.add(7_000, 1_500), 100, "nor does an older one that was overtaken");
   for (let second = 15; second <= 120; second += 5) rate.add(second * 1000, 2_000);
   assert.equal(rate.add(125_000, 8_000), 100, "only the last minute counts");
   assert.equal(rate.add(130_000, 50), null);

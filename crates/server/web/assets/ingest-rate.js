@@ -18,9 +18,12 @@ export class IngestRate {
       return null;
     }
     const last = this.#seen.at(-1);
-    // A smaller counter is a restart: what was before says nothing about now.
-    if (last && total < last.total) this.#seen = [];
-    if (!last || atMs > last.atMs) this.#seen.push({ atMs, total });
+    // The first answer and the first live message may overtake each other; an older one tells nothing new.
+    if (!last || atMs > last.atMs) {
+      // A smaller counter is a restart: what was before says nothing about now.
+      if (last && total < last.total) this.#seen = [];
+      this.#seen.push({ atMs, total });
+    }
     while (this.#seen.length > 2 && this.#seen[0].atMs < atMs - WINDOW_MS) this.#seen.shift();
     const first = this.#seen[0];
     const newest = this.#seen.at(-1);
