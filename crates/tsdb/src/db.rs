@@ -247,9 +247,11 @@ impl Drop for Inner {
 
 impl Db {
     /// Opens or makes the directory, mends what a crash left, and reads the log into memory.
-    pub fn open(dir: &Path, options: DbOptions, _now_ms: i64) -> Result<(Db, RecoveryReport), OpenError> {
+    pub fn open(dir: &Path, options: DbOptions, now_ms: i64) -> Result<(Db, RecoveryReport), OpenError> {
         let mode = options.commit;
         let (inner, report) = recover::open(dir, options)?;
+        // What is past retention goes before it costs anything; if it cannot be deleted now, maintenance tries again.
+        let _ = inner.drop_expired(now_ms, &mut MaintenanceReport::default());
         let inner = Arc::new(inner);
         if mode == CommitMode::Async {
             let weak = Arc::downgrade(&inner);

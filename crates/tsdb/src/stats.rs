@@ -65,7 +65,7 @@ pub struct DbStats {
     pub segment_bytes: u64,
     pub segment_samples: u64,
     pub wal_bytes: u64,
-    /// All files of the database.
+    /// Log and segments.
     pub bytes: u64,
     pub quarantined_files: u64,
     pub samples_accepted_total: u64,

@@ -10,8 +10,13 @@ use common::{
 use ers_journal::fault::FaultyDisk;
 use ers_model::{STALE_NAN, TimeRange};
 use ers_promql::source::{MatchOp, Select, SeriesSource, SourceError};
-use ers_tsdb::{AppendError, Db, DbOptions, HOUR_MS, OpenError, Tenant};
+use ers_tsdb::{AppendError, CommitMode, Db, DbOptions, HOUR_MS, OpenError, Tenant};
 use ers_wire::remote_write::{Metadata, MetricType};
+
+/// For many requests: these tests are not about crashes.
+fn unsynced(clock: &TestClock) -> DbOptions {
+    DbOptions { commit: CommitMode::None, ..options(clock) }
+}
 
 #[test]
 fn samples_are_visible_at_once_and_after_a_restart() {
@@ -109,7 +114,7 @@ fn too_old_and_too_new_samples_are_refused_and_counted() {
 #[test]
 fn blocks_leave_memory_and_the_log_and_stay_readable() {
     let (dir, clock) = (tempfile::tempdir().unwrap(), TestClock::at(T0));
-    let (db, _) = open(dir.path(), options(&clock));
+    let (db, _) = open(dir.path(), unsynced(&clock));
     let sent = load(&db, T0, 5 * 60);
     let before = everything(&db);
     let wal_before = db.stats().wal_bytes;
@@ -120,7 +125,7 @@ fn blocks_leave_memory_and_the_log_and_stay_readable() {
     let stats = db.stats();
     assert_eq!(stats.segment_samples + stats.head_samples, sent as u64);
     drop(db);
-    let (db, report) = open(dir.path(), options(&clock));
+    let (db, report) = open(dir.path(), unsynced(&clock));
     assert_eq!(report.segments, 2);
     assert_eq!(report.wal_samples, stats.head_samples, "what is in segments is not taken in again");
     assert_eq!(everything(&db), before);
@@ -133,7 +138,7 @@ fn blocks_leave_memory_and_the_log_and_stay_readable() {
 #[test]
 fn a_days_segments_become_one_and_the_answers_stay() {
     let (dir, clock) = (tempfile::tempdir().unwrap(), TestClock::at(T0));
-    let (db, _) = open(dir.path(), options(&clock));
+    let (db, _) = open(dir.path(), unsynced(&clock));
     let mut now = T0;
     for _ in 0..20 {
         load(&db, now, 120);
@@ -154,7 +159,7 @@ fn a_days_segments_become_one_and_the_answers_stay() {
         assert_eq!(part[name], expect);
     }
     drop(db);
-    assert_eq!(everything(&open(dir.path(), options(&clock)).0), before);
+    assert_eq!(everything(&open(dir.path(), unsynced(&clock)).0), before);
 }
 
 #[test]

@@ -243,3 +243,67 @@ fn work_that_was_interrupted_is_cleared_away() {
     assert_eq!(everything(&db), before);
     send(&db, &[(labels(&[("__name__", "m")]), vec![sample(T0 + 60 * HOUR_MS, 1.0)])], T0 + 60 * HOUR_MS);
 }
+
+/// A small real volume, unmounted at the end. `None` where this process may not mount one.
+struct SmallVolume(tempfile::TempDir);
+
+impl SmallVolume {
+    fn mount(options: &str) -> Option<Self> {
+        let dir = tempfile::tempdir().unwrap();
+        let mounted = std::process::Command::new("mount")
+            .args(["-t", "tmpfs", "-o", options, "ers-small"])
+            .arg(dir.path())
+            .stderr(std::process::Stdio::null())
+            .status();
+        mounted.is_ok_and(|status| status.success()).then_some(SmallVolume(dir))
+    }
+}
+
+impl Drop for SmallVolume {
+    fn drop(&mut self) {
+        let _ = std::process::Command::new("umount").arg(self.0.path()).status();
+    }
+}
+
+/// The same as with the injected fault, on a volume that is really full. Without the right to mount, the injected one has to do.
+#[test]
+fn a_volume_that_is_really_full_refuses_and_recovers_without_a_restart() {
+    let Some(volume) = SmallVolume::mount("size=3m") else { return };
+    let dir = volume.0.path().join("db");
+    let clock = TestClock::at(T0);
+    let (db, _) = open(&dir, options(&clock));
+    let ballast = volume.0.path().join("ballast");
+    let mut accepted = 0;
+    let mut refused = 0;
+    for number in 0..600_i64 {
+        match number {
+            // Somebody else fills the volume, then goes away again.
+            100 => drop(std::fs::write(&ballast, vec![1; 4 << 20]).unwrap_err()),
+            400 => std::fs::remove_file(&ballast).unwrap(),
+            _ => {}
+        }
+        let request: Vec<_> = (0..50)
+            .map(|at| {
+                (labels(&[("__name__", "m"), ("n", &at.to_string())]), vec![sample(T0 + number, (number * at) as f64)])
+            })
+            .collect();
+        match db.append_remote_write(&[], &common::body(&request), T0) {
+            Ok(outcome) => accepted += outcome.accepted,
+            Err(AppendError::Storage(error)) => {
+                assert!(error.is_full(), "{error}");
+                refused += 1;
+                assert!(db.probe().is_err() && db.flush_all(T0).is_err());
+            }
+            Err(other) => panic!("{other}"),
+        }
+    }
+    assert!(refused > 200, "{refused} refused");
+    assert_eq!(total(&db) as u64, accepted);
+    let before = everything(&db);
+    drop(db);
+    let (db, report) = open(&dir, options(&clock));
+    assert!(!report.is_damaged());
+    assert_eq!(everything(&db), before);
+    db.flush_all(T0).unwrap();
+    assert_eq!(everything(&db), before);
+}
