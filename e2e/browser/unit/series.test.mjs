@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { IngestRate } from "../../../crates/server/web/assets/ingest-rate.js";
-import { appendPoint, binaryAxis, chooseStep, pointsOf, seriesName, summarize, thinOut, timeTicks, withGaps } from "../../../crates/server/web/assets/series.js";
+import { appendPoint, binaryAxis, chartStart, chooseStep, pointsOf, seriesName, summarize, thinOut, timeTicks, withGaps } from "../../../crates/server/web/assets/series.js";
 
 test("an outage becomes a gap and not a line", () => {
   const points = [[0, 1], [1_000, 2], [9_000, 3]];
@@ -81,4 +81,12 @@ test("the rate of ingestion is known from the second message and starts anew aft
   assert.equal(rate.add(135_000, 100), 10);
   assert.equal(rate.add(140_000, null), null);
   assert.equal(rate.add(145_000, 100), null);
+});
+
+test("a chart begins with its data when that is younger than the range", () => {
+  const now = 10_000_000;
+  assert.equal(chartStart([[[now - 400_000, 1]], [[now - 600_000, null], [now - 500_000, 2]]], now - 3_600_000, now), now - 500_000);
+  assert.equal(chartStart([[[now - 9_000_000, 1]]], now - 3_600_000, now), now - 3_600_000);
+  assert.equal(chartStart([[[now - 1_000, 1]]], now - 3_600_000, now), now - 300_000, "at least five minutes");
+  assert.equal(chartStart([], now - 3_600_000, now), now - 300_000);
 });

@@ -154,7 +154,7 @@ export class TimeChart {
           y: {
             beginAtZero: true,
             border: { display: false },
-            ticks: { maxTicksLimit: 5, callback: (value) => tickFormat(value) },
+            ticks: { maxTicksLimit: 7, callback: (value) => tickFormat(value) },
             afterFit: (axis) => {
               // One width for all charts: the time axes of charts above each other line up.
               axis.width = Math.max(axis.width, 68);

@@ -105,3 +105,16 @@ export function binaryAxis(highest) {
   const step = [1, 2, 5, 10, 20, 50, 100, 200, 256, 512, 1024].map((factor) => factor * unit).find((candidate) => highest / candidate <= 5);
   return { max: Math.ceil(highest / step) * step, step };
 }
+
+/**
+ * Where a chart begins: at the start of the range, or where the data begins if that is later. A system that runs for
+ * five minutes would else show an empty hour with a scratch at its end. At least `shortestMs` stay.
+ */
+export function chartStart(lines, rangeStartMs, toMs, shortestMs = 300_000) {
+  let first = toMs;
+  for (const points of lines) {
+    const known = points.find(([, value]) => value !== null);
+    if (known && known[0] < first) first = known[0];
+  }
+  return Math.max(rangeStartMs, Math.min(first, toMs - shortestMs));
+}

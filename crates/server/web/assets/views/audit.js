@@ -1,6 +1,6 @@
 // Who did what, newest first.
 import { fill, h, pill, setText } from "../dom.js";
-import { formatTimestamp, sentence } from "../format.js";
+import { formatDateTime, formatTimestamp, sentence } from "../format.js";
 
 const PAGE = 50;
 const LEVELS = { Allowed: "good", Denied: "bad", Failed: "warn" };
@@ -10,7 +10,7 @@ const COLUMNS = ["Time", "Actor", "Action", "Resource", "Outcome", "From", "Deta
 export function detailText(detail) {
   return Object.entries(detail ?? {})
     .filter(([, value]) => value !== null && value !== "")
-    .map(([name, value]) => `${name}: ${typeof value === "object" ? JSON.stringify(value) : value}`)
+    .map(([name, value]) => (name.endsWith("AtMs") ? `${name.slice(0, -2)}: ${formatDateTime(value)}` : `${name}: ${typeof value === "object" ? JSON.stringify(value) : value}`))
     .join("\n");
 }
 
@@ -20,11 +20,11 @@ function row(event) {
     "tr",
     { role: "row" },
     cell("Time", formatTimestamp(event.at), "nowrap"),
-    cell("Actor", event.actor),
-    cell("Action", event.action),
+    cell("Actor", event.actor, "words"),
+    cell("Action", event.action, "words"),
     cell("Resource", event.resource ?? ""),
     cell("Outcome", pill(LEVELS[event.outcome] ?? "unknown", event.outcome)),
-    cell("From", event.sourceAddress ?? ""),
+    cell("From", event.sourceAddress ?? "", "words"),
     cell("Details", detailText(event.detail), "details"),
   );
 }

@@ -1,8 +1,9 @@
 // The past of one node: charts filled by range queries and continued by live messages.
 import { TimeChart } from "../charts.js";
 import { fill, h, setAttribute, setText } from "../dom.js";
+import { formatDateTime } from "../format.js";
 import { nodeCharts } from "../history.js";
-import { RANGES, appendPoint, pointsOf } from "../series.js";
+import { RANGES, appendPoint, chartStart, pointsOf } from "../series.js";
 
 const DEFAULT_RANGE = "1h";
 const DEFAULT_SAMPLE_INTERVAL_MS = 15_000;
@@ -32,13 +33,14 @@ export class NodeHistory {
       // Storage may be forbidden; the default range is fine.
     }
     this.title = h("h2", { id: "history-title" }, "History");
+    this.begin = h("p", { class: "muted" });
     this.grid = h("div", { class: "charts" });
     this.status = h("p", { class: "notice notice-warn", hidden: true });
     this.buttons = RANGES.map(([name]) => h("button", { type: "button", "aria-pressed": String(name === this.#range), onclick: () => this.#choose(name) }, name));
     this.element = h(
       "section",
       { class: "panel", "aria-labelledby": "history-title", hidden: true },
-      h("div", { class: "panel-head" }, this.title, h("div", { class: "segmented", role: "group", "aria-label": "Time range" }, this.buttons)),
+      h("div", { class: "panel-head" }, this.title, this.begin, h("div", { class: "segmented", role: "group", "aria-label": "Time range" }, this.buttons)),
       this.status,
       this.grid,
     );
@@ -147,8 +149,13 @@ export class NodeHistory {
     const lines = chart.lines.filter((line) => this.#points.has(line)).map((line) => ({ label: line.label, reference: line.reference, points: this.#points.get(line) }));
     if (lines.length === 0) return;
     const toMs = this.#now();
+    const rangeStartMs = toMs - this.#rangeSeconds() * 1000;
+    const fromMs = chartStart([...this.#points.values()], rangeStartMs, toMs);
+    // A query's first point may lie up to a step after the start of the range without anything missing.
+    const begins = fromMs > rangeStartMs + SHORTEST_GAP_MS + 2 * this.#plan.stepSeconds * 1000;
+    setText(this.begin, begins ? `data begins ${formatDateTime(fromMs).slice(0, 16)}` : "");
     this.#charts
       .find(({ id }) => id === chart.id)
-      .view.show(lines, { fromMs: toMs - this.#rangeSeconds() * 1000, toMs, gapMs: Math.max(SHORTEST_GAP_MS, 2.5 * this.#plan.stepSeconds * 1000, 2.5 * this.#sampleIntervalMs) });
+      .view.show(lines, { fromMs, toMs, gapMs: Math.max(SHORTEST_GAP_MS, 2.5 * this.#plan.stepSeconds * 1000, 2.5 * this.#sampleIntervalMs) });
   }
 }

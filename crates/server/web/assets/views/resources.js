@@ -1,18 +1,30 @@
 // Policies and targets as declared: what is wanted, what was judged, what is in force, and each condition.
 import { fill, h, pill, setText } from "../dom.js";
-import { formatTimestamp, sentence } from "../format.js";
+import { formatBytes, formatSpan, formatTimestamp, groupDigits, sentence } from "../format.js";
 import { byTrouble, conditionLevel, generationText, sortedConditions } from "../object-health.js";
 
-/** `intervalSeconds` -> `Interval seconds`: the field's own name stays recognizable. */
-function fieldTitle(name) {
-  const words = name.replace(/([a-z])([A-Z])/g, "$1 $2").toLowerCase();
-  return words[0].toUpperCase() + words.slice(1);
+/** Units that end a field's name become part of the value: `timeoutSeconds: 5` reads "Timeout 5 s". */
+const UNITS = [
+  ["Seconds", formatSpan],
+  ["Bytes", formatBytes],
+  ["Days", (days) => (days === 1 ? "1 day" : `${days} days`)],
+];
+
+/** `maxSeries` -> `Max series`: the field's own name stays recognizable. */
+export function specFact(name, value) {
+  const unit = typeof value === "number" ? UNITS.find(([suffix]) => name.endsWith(suffix)) : undefined;
+  const bare = unit ? name.slice(0, -unit[0].length) : name;
+  const words = bare.replace(/([a-z])([A-Z])/g, "$1 $2").toLowerCase().replace(/\btls\b/, "TLS");
+  const text = unit ? unit[1](value) : typeof value === "number" ? groupDigits(value) : Array.isArray(value) ? value.join(", ") : String(value);
+  return [words[0].toUpperCase() + words.slice(1), text];
 }
 
 function specFacts(spec) {
-  const entries = Object.entries(spec ?? {}).filter(([, value]) => value !== null && value !== "");
-  if (entries.length === 0) return null;
-  return h("dl", { class: "facts facts-inline" }, entries.map(([name, value]) => h("div", {}, h("dt", {}, fieldTitle(name)), h("dd", {}, Array.isArray(value) ? value.join(", ") : String(value)))));
+  const facts = Object.entries(spec ?? {})
+    .filter(([, value]) => value !== null && value.length !== 0)
+    .map(([name, value]) => specFact(name, value));
+  if (facts.length === 0) return null;
+  return h("dl", { class: "facts facts-inline" }, facts.map(([title, text]) => h("div", {}, h("dt", {}, title), h("dd", {}, text))));
 }
 
 function generations(object) {
@@ -28,7 +40,7 @@ function conditionRow(condition) {
     h("th", { scope: "row", role: "rowheader" }, condition.type),
     h("td", { role: "cell", "data-label": "Status" }, h("div", { class: "cell" }, pill(conditionLevel(condition), condition.status))),
     h("td", { role: "cell", "data-label": "Reason" }, h("div", { class: "cell" }, condition.reason ?? "")),
-    h("td", { role: "cell", "data-label": "Message", class: "message" }, h("div", { class: "cell" }, condition.message ?? "")),
+    h("td", { role: "cell", "data-label": "Message", class: "message" }, h("div", { class: "cell" }, sentence(condition.message))),
     h("td", { role: "cell", "data-label": "Since" }, h("div", { class: "cell nowrap" }, formatTimestamp(condition.lastTransitionTime))),
   );
 }
