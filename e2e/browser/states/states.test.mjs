@@ -120,7 +120,7 @@ describe("the page in rare states", { timeout: 240_000 }, () => {
         const summary = page.locator(".chart-table summary").first();
         await summary.focus();
         await page.keyboard.press("Enter");
-        assert.ok((await page.locator(".chart-table").first().locator("tbody tr").count()) > 10);
+        await page.locator(".chart-table").first().locator("tbody tr").nth(10).waitFor();
       },
     }));
 

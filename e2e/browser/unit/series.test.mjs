@@ -85,8 +85,9 @@ test("the rate of ingestion is known from the second message and starts anew aft
 
 test("a chart begins with its data when that is younger than the range", () => {
   const now = 10_000_000;
-  assert.equal(chartStart([[[now - 400_000, 1]], [[now - 600_000, null], [now - 500_000, 2]]], now - 3_600_000, now), now - 500_000);
-  assert.equal(chartStart([[[now - 9_000_000, 1]]], now - 3_600_000, now), now - 3_600_000);
-  assert.equal(chartStart([[[now - 1_000, 1]]], now - 3_600_000, now), now - 300_000, "at least five minutes");
-  assert.equal(chartStart([], now - 3_600_000, now), now - 300_000);
+  const start = (...lines) => chartStart(lines, now - 3_600_000, now);
+  assert.deepEqual(start([[now - 400_000, 1]], [[now - 600_000, null], [now - 500_000, 2]]), { fromMs: now - 500_000, firstMs: now - 500_000 });
+  assert.equal(start([[now - 9_000_000, 1]]).fromMs, now - 3_600_000);
+  assert.deepEqual(start([[now - 1_000, 1]]), { fromMs: now - 300_000, firstMs: now - 1_000 }, "at least five minutes");
+  assert.deepEqual(start(), { fromMs: now - 3_600_000, firstMs: null });
 });

@@ -109,12 +109,14 @@ export function binaryAxis(highest) {
 /**
  * Where a chart begins: at the start of the range, or where the data begins if that is later. A system that runs for
  * five minutes would else show an empty hour with a scratch at its end. At least `shortestMs` stay.
+ *
+ * @returns {{fromMs: number, firstMs: number|null}} the axis' start, and the time of the first known value
  */
 export function chartStart(lines, rangeStartMs, toMs, shortestMs = 300_000) {
-  let first = toMs;
+  let firstMs = null;
   for (const points of lines) {
     const known = points.find(([, value]) => value !== null);
-    if (known && known[0] < first) first = known[0];
+    if (known && (firstMs === null || known[0] < firstMs)) firstMs = known[0];
   }
-  return Math.max(rangeStartMs, Math.min(first, toMs - shortestMs));
+  return { fromMs: Math.max(rangeStartMs, Math.min(firstMs ?? rangeStartMs, toMs - shortestMs)), firstMs };
 }

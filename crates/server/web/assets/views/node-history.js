@@ -77,6 +77,8 @@ export class NodeHistory {
           // Live points that came while the query ran are newer than its end.
           const lastMs = points.at(-1)?.[0] ?? 0;
           for (const point of old) if (point[0] > Math.max(lastMs, end * 1000)) points.push(point);
+          const node = this.#liveNode();
+          if (node) appendPoint(points, [node.lastSampleMs, line.live(node)], rangeSeconds * 1000);
           this.#points.set(line, points);
         } catch (failure) {
           if (abort.signal.aborted) return;
@@ -97,8 +99,8 @@ export class NodeHistory {
     this.element.hidden = selected === null;
     if (selected === null) return;
     if (selected !== this.#node) this.select(selected);
-    const node = snapshot.nodes.find((candidate) => candidate.node === this.#node);
-    if (!node || node.lastSampleMs === null || node.lastSampleMs === this.#lastSampleMs) return;
+    const node = this.#liveNode(snapshot);
+    if (!node || node.lastSampleMs === this.#lastSampleMs) return;
     this.#lastSampleMs = node.lastSampleMs;
     for (const chart of this.#plan.charts) {
       for (const line of chart.lines) {
@@ -116,6 +118,11 @@ export class NodeHistory {
 
   #now() {
     return performance.now() + this.#offsetMs;
+  }
+
+  /** The selected node in the newest picture, if it has a sample; the first picture comes before the context has one. */
+  #liveNode(snapshot = this.context.snapshot) {
+    return snapshot?.nodes.find((node) => node.node === this.#node && node.lastSampleMs !== null);
   }
 
   #rangeSeconds() {
@@ -150,10 +157,10 @@ export class NodeHistory {
     if (lines.length === 0) return;
     const toMs = this.#now();
     const rangeStartMs = toMs - this.#rangeSeconds() * 1000;
-    const fromMs = chartStart([...this.#points.values()], rangeStartMs, toMs);
+    const { fromMs, firstMs } = chartStart([...this.#points.values()], rangeStartMs, toMs);
     // A query's first point may lie up to a step after the start of the range without anything missing.
-    const begins = fromMs > rangeStartMs + SHORTEST_GAP_MS + 2 * this.#plan.stepSeconds * 1000;
-    setText(this.begin, begins ? `data begins ${formatDateTime(fromMs).slice(0, 16)}` : "");
+    const begins = firstMs !== null && firstMs > rangeStartMs + SHORTEST_GAP_MS + 2 * this.#plan.stepSeconds * 1000;
+    setText(this.begin, begins ? `Data begins ${formatDateTime(firstMs).slice(0, 16)}` : "");
     this.#charts
       .find(({ id }) => id === chart.id)
       .view.show(lines, { fromMs, toMs, gapMs: Math.max(SHORTEST_GAP_MS, 2.5 * this.#plan.stepSeconds * 1000, 2.5 * this.#sampleIntervalMs) });
