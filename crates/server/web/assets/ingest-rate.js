@@ -3,6 +3,8 @@ import { isKnown } from "./format.js";
 
 /** Agents send once per scrape; over a minute the rate is steady, between two messages it jumps between nothing and much. */
 const WINDOW_MS = 60_000;
+/** Over less than this, one batch more or less decides: no rate is better than a wild one. */
+const SHORTEST_SECONDS = 10;
 
 export class IngestRate {
   #seen = [];
@@ -10,7 +12,7 @@ export class IngestRate {
   /**
    * @param {number} atMs the server's time
    * @param {number|null} total samples since the server's start
-   * @returns {number|null} samples per second over the last minute at most; null until two messages told the counter
+   * @returns {number|null} samples per second over the last minute at most; null until messages of ten seconds told the counter
    */
   add(atMs, total) {
     if (!isKnown(total)) {
@@ -28,6 +30,6 @@ export class IngestRate {
     const first = this.#seen[0];
     const newest = this.#seen.at(-1);
     const seconds = (newest.atMs - first.atMs) / 1000;
-    return seconds > 0 ? (newest.total - first.total) / seconds : null;
+    return seconds >= SHORTEST_SECONDS ? (newest.total - first.total) / seconds : null;
   }
 }
