@@ -19,7 +19,7 @@ bench: ## figures beside those of peers, measured in the same run (release build
 	@e2e/bench.sh
 
 check: ## the quick checks: format, lints, generated files, tidy
-	@e2e/test.sh --only format,generated,tidy,lints
+	@e2e/test.sh --only format,programs,generated,tidy,lint
 
 generate: ## write the CRDs, the chart's copies and the reference pages anew
 	@cargo xtask generate

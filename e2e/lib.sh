@@ -59,7 +59,8 @@ cluster() { "$tools/ers-cluster" "$@"; }
 
 # Programs that run in the images and in the tests, all of one profile.
 build_programs() {
-  (cd "$root" && cargo build --locked --profile $profile -p ers-operator -p ers-server -p ers-agent "$@")
+  # The whole workspace, so that every call of cargo chooses the same features and nothing is built twice.
+  (cd "$root" && cargo build --locked --profile $profile --workspace --bins "$@")
 }
 
 # One image per program; the tag is the hash of the content, so a changed program rolls out and an unchanged one does not.

@@ -57,10 +57,10 @@ trap finish EXIT
 
 packages() { need_packages "${cluster_packages[@]}" "${test_packages[@]}"; }
 formatted() { cargo fmt --all --check && test -z "$(gofmt -l e2e/cluster | tee /dev/stderr)"; }
-generated() { cargo xtask generate --check; }
-tidy() { cargo xtask tidy; }
+generated() { "$bin_dir/ers-xtask" generate --check; }
+tidy() { "$bin_dir/ers-xtask" tidy; }
 lint() { cargo clippy --locked --workspace --all-targets --profile $profile -- -D warnings; }
-unit() { ERS_AGENT_BINARY=$bin_dir/ers-agent cargo test --locked --workspace --exclude ers-e2e --profile $profile --no-fail-fast; }
+unit() { ERS_AGENT_BINARY=$bin_dir/ers-agent cargo test --locked --workspace --profile $profile --no-fail-fast; }
 programs() { build_programs; ls -l "$bin_dir"/ers-{operator,server,agent}; }
 cluster_tool() { (cd e2e/cluster && go vet ./... && go test ./...); }
 cluster_build() { build_cluster_tool && cluster build && cluster tools; }
@@ -74,7 +74,7 @@ up_again() {
 }
 on_cluster() {
   ERS_E2E_KUBECONFIG=$(cluster kubeconfig) ERS_E2E_TOOLS=$tools ERS_E2E_OPERATOR=$bin_dir/ers-operator ERS_E2E_AUDIT_LOG=$(dirname "$(cluster kubeconfig)")/log/audit.log \
-    cargo test --locked --profile $profile -p ers-e2e -- --test-threads 1 --nocapture
+    cargo test --locked --workspace --profile $profile --test cluster -- --test-threads 1 --nocapture
 }
 browser() { e2e/browser/run-cluster.sh; }
 standalone() { e2e/browser/run-standalone.sh; }
@@ -90,11 +90,11 @@ if wanted cluster-build; then
   background=$!
 fi
 stage format "sources are formatted" -- formatted
-stage generated "CRDs and the chart's copies are those that the types make" -- generated
-stage tidy "rooms depend only on what they may" -- tidy
+stage programs "the three programs" -- programs
+stage generated "CRDs and the chart's copies are those that the types make" programs -- generated
+stage tidy "rooms depend only on what they may" programs -- tidy
 stage lint "no warning" -- lint
 stage unit "unit, golden, property, contract and loopback tests" -- unit
-stage programs "the three programs" -- programs
 if [ -n "$background" ]; then wait "$background" || true; background=; fi
 stage cluster-build "Kubernetes from source, kubectl, helm" packages -- cluster_build
 stage cluster-tool "the local cluster's own tests" -- cluster_tool
