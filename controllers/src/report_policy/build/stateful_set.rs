@@ -62,7 +62,8 @@ fn pod_spec(input: &Input<'_>, config: &ServerConfig) -> Value {
         json!({"name": CLAIM, "mountPath": DATA_DIR}),
     ];
     if let Some(secret) = &input.policy.server.tls_secret {
-        volumes.push(json!({"name": "tls", "secret": {"secretName": secret, "defaultMode": 0o440}}));
+        // Optional: a pod must start without it. The server says in a condition that it is missing, and serves meanwhile.
+        volumes.push(json!({"name": "tls", "secret": {"secretName": secret, "defaultMode": 0o440, "optional": true}}));
         mounts.push(json!({"name": "tls", "mountPath": CERTIFICATE_DIR, "readOnly": true}));
     }
     json!({
@@ -80,6 +81,8 @@ fn pod_spec(input: &Input<'_>, config: &ServerConfig) -> Value {
                 pod::from_field("NODE_NAME", "spec.nodeName"),
                 pod::from_field("POD_NAME", "metadata.name"),
                 pod::from_field("POD_NAMESPACE", "metadata.namespace"),
+                // Whose service account may ask for the server's metrics.
+                {"name": "ERS_OPERATOR_NAMESPACE", "value": input.settings.namespace},
             ],
             "ports": [
                 {"name": "https", "containerPort": SERVER_PORT, "protocol": "TCP"},
