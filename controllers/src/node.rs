@@ -1,6 +1,7 @@
 //! Which nodes a DaemonSet means, and since when they are Ready.
 
 use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ers_crds::collector_target::{Toleration, TolerationEffect, TolerationOperator};
 use jiff::Timestamp;
@@ -16,7 +17,8 @@ pub struct NodeState {
     pub taints: Vec<Taint>,
     /// Since when it is Ready, in Unix milliseconds.
     pub ready_since_ms: Option<i64>,
-    pub addresses: Vec<String>,
+    /// Where its own processes come from, and pods on its network, as ranges.
+    pub ranges: Vec<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,7 +47,6 @@ impl NodeState {
         let conditions = status.and_then(|status| status.conditions.as_deref()).unwrap_or_default();
         let ready = conditions.iter().find(|condition| condition.type_ == "Ready" && condition.status == "True");
         let since = |at: &Timestamp| at.as_millisecond();
-        let addresses = status.and_then(|status| status.addresses.as_deref()).unwrap_or_default();
         NodeState {
             labels: node.metadata.labels.clone().unwrap_or_default(),
             taints: spec
@@ -60,11 +61,7 @@ impl NodeState {
                 .collect(),
             ready_since_ms: ready
                 .map(|condition| condition.last_transition_time.as_ref().map_or(0, |time| since(&time.0))),
-            addresses: addresses
-                .iter()
-                .filter(|address| address.type_ == "InternalIP")
-                .map(|address| address.address.clone())
-                .collect(),
+            ranges: ranges_of(node),
         }
     }
 
@@ -77,6 +74,52 @@ impl NodeState {
     /// Whether it has been Ready for long enough to count.
     pub fn is_settled(&self, now_ms: i64) -> bool {
         self.ready_since_ms.is_some_and(|since| now_ms - since >= SETTLED_MS)
+    }
+}
+
+/// Where Calico writes down the address of a node's end of its tunnels.
+const TUNNEL_ADDRESSES: [&str; 5] = [
+    "projectcalico.org/IPv4IPIPTunnelAddr",
+    "projectcalico.org/IPv4VXLANTunnelAddr",
+    "projectcalico.org/IPv6VXLANTunnelAddr",
+    "projectcalico.org/IPv4WireguardInterfaceAddr",
+    "projectcalico.org/IPv6WireguardInterfaceAddr",
+];
+
+/// On a tunnelled network, what leaves one node's own network for a pod on another carries the address of the tunnel's
+/// end: with Calico the one in an annotation, with Flannel the first of the node's range for pods, and across its bridge
+/// the second. What does not read as an address is left out, since it would make the NetworkPolicy invalid.
+fn ranges_of(node: &Node) -> Vec<String> {
+    let addresses = node.status.as_ref().and_then(|status| status.addresses.as_deref()).unwrap_or_default();
+    let internal = addresses.iter().filter(|address| address.type_ == "InternalIP").map(|address| &address.address);
+    let annotations = node.metadata.annotations.as_ref();
+    let tunnels = TUNNEL_ADDRESSES.iter().filter_map(|name| annotations?.get(*name));
+    let mut ranges: Vec<String> = internal.chain(tunnels).filter_map(|text| single(text)).collect();
+    let pods = node.spec.as_ref().and_then(|spec| spec.pod_cidrs.as_deref()).unwrap_or_default();
+    ranges.extend(pods.iter().filter_map(|range| first_two(range)));
+    ranges.sort();
+    ranges.dedup();
+    ranges
+}
+
+fn single(address: &str) -> Option<String> {
+    let address: IpAddr = address.parse().ok()?;
+    Some(format!("{address}/{}", if address.is_ipv6() { 128 } else { 32 }))
+}
+
+/// The first two addresses of a range; of a range of one address that one.
+fn first_two(range: &str) -> Option<String> {
+    let (address, length) = range.split_once('/')?;
+    let length: u32 = length.parse().ok()?;
+    match address.parse().ok()? {
+        IpAddr::V4(address) => {
+            let mask = u32::MAX.checked_shl(32_u32.checked_sub(length)?).unwrap_or(0);
+            Some(format!("{}/{}", Ipv4Addr::from_bits(address.to_bits() & mask), length.max(31)))
+        }
+        IpAddr::V6(address) => {
+            let mask = u128::MAX.checked_shl(128_u32.checked_sub(length)?).unwrap_or(0);
+            Some(format!("{}/{}", Ipv6Addr::from_bits(address.to_bits() & mask), length.max(127)))
+        }
     }
 }
 
@@ -99,6 +142,8 @@ fn is_tolerated(taint: &Taint, tolerations: &[Toleration]) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     fn node(taint: Option<(&str, &str)>) -> NodeState {
@@ -109,7 +154,7 @@ mod tests {
                 .into_iter()
                 .collect(),
             ready_since_ms: Some(1_000),
-            addresses: Vec::new(),
+            ranges: Vec::new(),
         }
     }
 
@@ -142,6 +187,30 @@ mod tests {
         let windows = BTreeMap::from([("kubernetes.io/os".to_owned(), "windows".to_owned())]);
         assert!(node(None).is_matched_by(&linux, &[]));
         assert!(!node(None).is_matched_by(&windows, &[]));
+    }
+
+    #[track_caller]
+    fn comes_from(node: serde_json::Value, expect: &[&str]) {
+        let node: Node = serde_json::from_value(node).expect("node");
+        assert_eq!(NodeState::of(&node).ranges, expect);
+    }
+
+    #[test]
+    fn processes_of_a_node_come_from_its_address_and_from_the_ends_of_its_tunnels() {
+        let status = json!({"addresses": [
+            {"type": "InternalIP", "address": "192.168.0.7"}, {"type": "InternalIP", "address": "fd00::7"},
+            {"type": "ExternalIP", "address": "203.0.113.7"}, {"type": "Hostname", "address": "n1"},
+        ]});
+        comes_from(json!({"metadata": {}, "status": status}), &["192.168.0.7/32", "fd00::7/128"]);
+        let annotations = json!({
+            "projectcalico.org/IPv4IPIPTunnelAddr": "10.42.3.1", "projectcalico.org/IPv4VXLANTunnelAddr": "10.42.3.9",
+            "projectcalico.org/IPv6VXLANTunnelAddr": "no address",
+        });
+        comes_from(json!({"metadata": {"annotations": annotations}}), &["10.42.3.1/32", "10.42.3.9/32"]);
+        let spec = json!({"podCIDRs": ["10.244.3.0/24", "fd00:1::/64"]});
+        comes_from(json!({"metadata": {}, "spec": spec}), &["10.244.3.0/31", "fd00:1::/127"]);
+        let odd = json!({"podCIDRs": ["10.244.3.77/24", "10.0.0.1/32", "10.0.0.0/33", "x"]});
+        comes_from(json!({"metadata": {}, "spec": odd}), &["10.0.0.1/32", "10.244.3.0/31"]);
     }
 
     #[test]

@@ -156,8 +156,8 @@ pub async fn nodes(world: Arc<World>) {
         if change.before == change.now {
             return;
         }
-        let addresses = |state: &Option<Arc<NodeState>>| state.as_ref().map(|node| node.addresses.clone());
-        if addresses(&change.before) != addresses(&change.now) && world.settings.node_cidrs.is_empty() {
+        let ranges = |state: &Option<Arc<NodeState>>| state.as_ref().map(|node| node.ranges.clone());
+        if ranges(&change.before) != ranges(&change.now) && world.settings.node_cidrs.is_empty() {
             for (key, _) in world.policies.all() {
                 world.policy_queue.add(key);
             }

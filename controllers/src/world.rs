@@ -174,18 +174,12 @@ impl World {
         policies.into_iter().next().map(|(key, _)| key)
     }
 
-    /// The addresses that the nodes' own processes come from, as ranges.
+    /// Where the nodes' own processes come from.
     pub fn node_ranges(&self) -> Vec<String> {
         if !self.settings.node_cidrs.is_empty() {
             return self.settings.node_cidrs.clone();
         }
-        let mut ranges: Vec<String> = self
-            .nodes
-            .all()
-            .iter()
-            .flat_map(|(_, node)| node.addresses.iter())
-            .map(|address| format!("{address}/{}", if address.contains(':') { 128 } else { 32 }))
-            .collect();
+        let mut ranges: Vec<String> = self.nodes.all().iter().flat_map(|(_, node)| node.ranges.clone()).collect();
         ranges.sort();
         ranges.dedup();
         ranges
