@@ -103,15 +103,20 @@ impl Child {
         Child { kind, key, object }
     }
 
-    /// SHA-256 of what was built, in hexadecimal.
+    /// See [`hash_of`].
     pub fn hash(&self) -> String {
-        use std::fmt::Write;
-        let digest = Sha256::digest(self.object.to_string().as_bytes());
-        digest.iter().take(16).fold(String::new(), |mut text, byte| {
-            let _ = write!(text, "{byte:02x}");
-            text
-        })
+        hash_of(&self.object)
     }
+}
+
+/// The first half of the SHA-256 of an object, in hexadecimal.
+pub fn hash_of(object: &Value) -> String {
+    use std::fmt::Write;
+    let digest = Sha256::digest(object.to_string().as_bytes());
+    digest.iter().take(16).fold(String::new(), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
 }
 
 /// Resources that were built.

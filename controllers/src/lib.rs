@@ -30,6 +30,8 @@ mod trouble;
 mod watches;
 pub mod world;
 
+pub use child::{APPLIED_ANNOTATION, hash_of};
+
 /// Whether an object in the cluster says everything that another one says; see `semantic.rs` for what that means.
 pub fn is_satisfied_by(wanted: &serde_json::Value, live: &serde_json::Value) -> bool {
     semantic::difference(wanted, live).is_none()
