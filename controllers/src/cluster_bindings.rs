@@ -69,15 +69,7 @@ pub async fn reconcile(world: Arc<World>) -> Next {
 }
 
 async fn round(world: &World) -> Result<Next, Error> {
-    let mut readers = Vec::new();
-    for (key, _) in world.targets.all() {
-        match world.grants.get(&key) {
-            Some(true) => readers.push(subject(&key.namespace, &agent_name(&key.name))),
-            Some(false) => {}
-            // Not judged yet, right after the start: its round will call us again. Nobody loses a right meanwhile.
-            None => return Ok(Next::OnChange),
-        }
-    }
+    // First, since nothing can stop it: a server that reviews no token takes no samples at all.
     let mut reviewers = Vec::new();
     for (key, _) in world.policies.all() {
         // Only the policy that serves its namespace has a server.
@@ -85,8 +77,17 @@ async fn round(world: &World) -> Result<Next, Error> {
             reviewers.push(subject(&key.namespace, &server_name(&key.name)));
         }
     }
-    bind(world, KUBELET_READER, readers).await?;
-    bind(world, TOKEN_REVIEWER, reviewers).await?;
+    bind(world, TOKEN_REVIEWER, reviewers, Vec::new()).await?;
+    let (mut readers, mut unjudged) = (Vec::new(), Vec::new());
+    for (key, _) in world.targets.all() {
+        match world.grants.get(&key) {
+            Some(true) => readers.push(subject(&key.namespace, &agent_name(&key.name))),
+            Some(false) => {}
+            // Not judged yet, right after the start, or held: nobody loses or gets a right meanwhile.
+            None => unjudged.push(subject(&key.namespace, &agent_name(&key.name))),
+        }
+    }
+    bind(world, KUBELET_READER, readers, unjudged).await?;
     Ok(Next::OnChange)
 }
 
@@ -118,9 +119,19 @@ fn subjects_of(binding: &Value) -> Vec<(String, String, String)> {
     subjects.iter().map(|subject| (text(subject, "kind"), text(subject, "namespace"), text(subject, "name"))).collect()
 }
 
-async fn bind(world: &World, name: &'static str, subjects: Vec<Value>) -> Result<(), Error> {
+/// Those of `unjudged` that the binding has. Pure.
+fn kept(unjudged: Vec<Value>, live: Option<&Value>) -> Vec<Value> {
+    let present = live.map(subjects_of).unwrap_or_default();
+    let of_one = |subject: &Value| subjects_of(&json!({"subjects": [subject]})).pop();
+    unjudged.into_iter().filter(|subject| of_one(subject).is_some_and(|one| present.contains(&one))).collect()
+}
+
+/// `subjects` have the right; `unjudged` keep it if they have it.
+async fn bind(world: &World, name: &'static str, mut subjects: Vec<Value>, unjudged: Vec<Value>) -> Result<(), Error> {
     let api: Api<ClusterRoleBinding> = Api::all(world.client.clone());
     let live = api.get_opt(name).await.map_err(|source| Error::Read { name, source: Box::new(source) })?;
+    let live = live.map(|live| serde_json::to_value(&live).unwrap_or(Value::Null));
+    subjects.extend(kept(unjudged, live.as_ref()));
     if live.is_none() && subjects.is_empty() {
         return Ok(());
     }
@@ -130,7 +141,6 @@ async fn bind(world: &World, name: &'static str, subjects: Vec<Value>) -> Result
     let wanted = binding(name, subjects, &role.metadata.uid.unwrap_or_default());
     let label = ChildLabels { kind: KIND, object: "ClusterRoleBinding" };
     if let Some(live) = live {
-        let live = serde_json::to_value(&live).unwrap_or(Value::Null);
         // Names alone do not tell subjects apart, so their list is compared as a whole.
         let same_subjects = subjects_of(&wanted) == subjects_of(&live);
         if same_subjects
@@ -164,5 +174,13 @@ mod tests {
         let one = binding(KUBELET_READER, vec![a.clone(), b.clone()], "u");
         assert_eq!(one, binding(KUBELET_READER, vec![b, a], "u"));
         assert_eq!(one["subjects"][0]["namespace"], "m");
+    }
+
+    #[test]
+    fn who_is_not_judged_yet_keeps_a_right_and_gets_none() {
+        let (a, b) = (subject("n", "a"), subject("n", "b"));
+        let live = binding(KUBELET_READER, vec![a.clone(), subject("n", "gone")], "u");
+        assert_eq!(kept(vec![b.clone(), a.clone()], Some(&live)), std::slice::from_ref(&a));
+        assert_eq!(kept(vec![a, b], None), Vec::<Value>::new());
     }
 }
