@@ -7,8 +7,6 @@ mod proof;
 mod status;
 mod validate;
 
-use std::time::Duration;
-
 use ers_crds::validate::ValidatedCollectorTarget;
 use ers_crds::{CollectorTarget, CollectorTargetSpec, ManagementState};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
@@ -20,7 +18,7 @@ use crate::judge::{Refusal, Verdict};
 use crate::metrics::ErrorLabels;
 use crate::programmed::Words;
 use crate::queue::Next;
-use crate::reconciler::Reconciler;
+use crate::reconciler::{AFTER_BUG, Reconciler, UNSEEN_CHANGE};
 use crate::world::{Object, World};
 
 /// Name of the kind, in labels and field managers.
@@ -62,9 +60,9 @@ impl Outcome {
 /// One round for one target.
 pub async fn reconcile(world: &World, reconciler: &Reconciler, key: &Key) -> Next {
     let Some(object) = world.targets.get(key) else {
-        if world.grants.remove(key) {
-            world.binding_queue.add(());
-        }
+        // Its right may be one that a held target kept and nobody judged.
+        world.grants.remove(key);
+        world.binding_queue.add(());
         return Next::OnChange;
     };
     let metadata = object.metadata().clone();
@@ -101,7 +99,9 @@ async fn round(
         policy: accepted.policy,
         generation,
     });
-    let state = in_force.as_ref().map(|current| current.target.management_state);
+    // Of an edit that is not accepted at least this counts: who asks that nothing be written is not written to.
+    let asked = object.readable().map(|object| object.spec.management_state.unwrap_or_default());
+    let state = in_force.as_ref().map(|current| current.target.management_state).or(asked);
     let prepare = |current: &InForce| {
         build::build(&build::Input {
             target: &current.target,
@@ -142,7 +142,10 @@ async fn round(
         }
     }
     let scrapes_kubelet = in_force.as_ref().is_some_and(|current| current.target.scrapes_kubelet());
-    grant(world, key, scrapes_kubelet && state != Some(ManagementState::DryRun));
+    let is_held = matches!(state, Some(ManagementState::Suspended | ManagementState::DryRun));
+    if !is_held || revoked {
+        grant(world, key, scrapes_kubelet);
+    }
     let children_of = Owner::CollectorTarget(key.clone());
     if revoked {
         outcome = match reconciler.revoke(world, &children_of, &owner.uid).await {
@@ -177,7 +180,9 @@ async fn round(
     }
     Ok(match (class, next) {
         (Some(Class::Transient), _) | (_, Err(())) => Next::Backoff,
-        (Some(Class::Bug), _) => Next::After(Duration::from_secs(300)),
+        (Some(Class::Bug), _) => Next::After(AFTER_BUG),
+        // Somebody has to act, and what they act on may be an object that no watch of ours sees.
+        (Some(Class::WaitForChange), Ok(next)) => next.at_latest(UNSEEN_CHANGE),
         (_, Ok(next)) => next,
     })
 }

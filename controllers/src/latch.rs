@@ -6,12 +6,16 @@
 //! | Suspended, DryRun | `True`, with that reason |
 //! | no proof yet | `Unknown`/`Progressing`; after 10 minutes `False`/`ProgressDeadlineExceeded` |
 //! | proof | `True`, and stays so for this generation |
+//! | no node to run on | `True`/`NoMatchingNodes`, and asked anew each time |
 //! | the own workload is gone | as before for 5 minutes, then `False`/`WorkloadUnavailable` |
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
+use ers_crds::ManagementState;
 use ers_crds::conditions::{self, Condition, ConditionStatus, ConditionUpdate, reasons, types};
+
+use crate::judge::Verdict;
 
 /// How long a generation may take to be proven.
 pub const PROGRESS_DEADLINE_MS: i64 = 600_000;
@@ -71,14 +75,25 @@ pub fn ready(seen: Seen, generation: i64, now_ms: i64) -> (ConditionUpdate, Opti
     }
 }
 
-/// Whether this generation was proven before, by what the status says.
+/// Whether this generation was proven before, by what the status says. That no node matched is not among it: nothing ran,
+/// so what comes with the first node has to prove itself.
 pub fn is_latched(conditions: &[Condition], generation: i64) -> bool {
     conditions::find(conditions, types::READY).is_some_and(|ready| {
-        let of_proof = [reasons::PROVEN, reasons::NO_MATCHING_NODES, reasons::WORKLOAD_UNAVAILABLE];
+        let of_proof = [reasons::PROVEN, reasons::WORKLOAD_UNAVAILABLE];
         ready.observed_generation == Some(generation)
             && ready.status != ConditionStatus::Unknown
             && of_proof.contains(&ready.reason.as_str())
     })
+}
+
+/// Whether the deadline for the proof runs: not while the object is refused or held, for nobody works on it then.
+pub fn waits_for_proof(verdict: &Verdict, state: Option<ManagementState>, proven: bool) -> bool {
+    let held = matches!(state, Some(ManagementState::Suspended | ManagementState::DryRun));
+    match verdict {
+        Verdict::Refused(_) => false,
+        Verdict::Waiting { .. } => true,
+        Verdict::Accepted => !held && !proven,
+    }
 }
 
 /// Since when something goes on, for each object. The memory of this process is exact; after a restart the status tells.
@@ -101,13 +116,18 @@ impl Since {
         self.start((uid.to_owned(), generation), told.unwrap_or(now_ms))
     }
 
+    /// This generation does not wait for its proof; should it do so again, its time begins anew.
+    pub fn waits_no_more(&self, uid: &str, generation: i64) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&(uid.to_owned(), generation));
+    }
+
     /// Since when the object's workload is gone.
     pub fn gone(&self, uid: &str, conditions: &[Condition], now_ms: i64) -> i64 {
-        let told = conditions::find(conditions, types::DEGRADED)
-            .filter(|degraded| {
-                degraded.status == ConditionStatus::True && degraded.reason == reasons::WORKLOAD_UNAVAILABLE
-            })
-            .and_then(|degraded| unix_ms(&degraded.last_transition_time));
+        // `Degraded` tells no time: it may have been True long before for another reason, and its time is that of then.
+        // Whoever takes over begins to count, unless the deadline had passed already.
+        let told = conditions::find(conditions, types::READY)
+            .filter(|ready| ready.status == ConditionStatus::False && ready.reason == reasons::WORKLOAD_UNAVAILABLE)
+            .and_then(|ready| Some(unix_ms(&ready.last_transition_time)? - GONE_DEADLINE_MS));
         self.start((uid.to_owned(), -1), told.unwrap_or(now_ms))
     }
 
@@ -190,6 +210,46 @@ mod tests {
         assert!(!is_latched(&conditions(unproven(), 900_000), 3));
         assert!(!is_latched(&conditions(Seen::Held { reason: reasons::SUSPENDED, message: String::new() }, 0), 3));
         assert!(is_latched(&conditions(gone(), 900_000), 3), "what was proven and lost comes back without a new proof");
+    }
+
+    #[test]
+    fn that_nothing_was_to_run_is_no_proof_for_what_comes_later() {
+        let none = Seen::Proven { reason: reasons::NO_MATCHING_NODES, message: String::new() };
+        assert!(!is_latched(&conditions(none, 0), 3));
+    }
+
+    #[test]
+    fn the_deadline_runs_only_while_somebody_works_on_the_proof() {
+        let refused = Verdict::Refused(crate::judge::Refusal::new(reasons::INVALID, "x"));
+        let waiting = Verdict::Waiting { reason: reasons::REF_NOT_FOUND, message: "x".into() };
+        let managed = Some(ManagementState::Managed);
+        assert!(waits_for_proof(&Verdict::Accepted, managed, false));
+        assert!(waits_for_proof(&waiting, managed, false));
+        assert!(!waits_for_proof(&Verdict::Accepted, managed, true));
+        assert!(!waits_for_proof(&Verdict::Accepted, Some(ManagementState::Suspended), false));
+        assert!(!waits_for_proof(&Verdict::Accepted, Some(ManagementState::DryRun), false));
+        assert!(!waits_for_proof(&refused, managed, false));
+        let since = Since::default();
+        assert_eq!(since.progress("u", 3, &[], 1_000), 1_000);
+        since.waits_no_more("u", 3);
+        assert_eq!(since.progress("u", 3, &[], 900_000), 900_000);
+    }
+
+    #[test]
+    fn after_a_fail_over_a_lost_workload_gets_its_five_minutes_unless_they_had_passed() {
+        let degraded = |reason| ConditionUpdate::new(types::DEGRADED, ConditionStatus::True, reason, "", 3);
+        let mut told = conditions(gone(), 2_000);
+        conditions::set(&mut told, degraded(reasons::PODS_NOT_READY), 3_000);
+        conditions::set(&mut told, degraded(reasons::WORKLOAD_UNAVAILABLE), 900_000);
+        let restarted = Since::default();
+        assert_eq!(
+            restarted.gone("u", &told, 1_000_000),
+            1_000_000,
+            "the time of Degraded is that of its first reason"
+        );
+        assert_eq!(restarted.gone("u", &told, 1_100_000), 1_000_000);
+        let passed = conditions(gone(), 900_000);
+        assert_eq!(Since::default().gone("u", &passed, 1_000_000), 600_000, "and stays so");
     }
 
     #[test]

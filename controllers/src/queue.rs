@@ -28,6 +28,18 @@ pub enum Next {
     Backoff,
 }
 
+impl Next {
+    /// As decided, or after `longest` if that is sooner.
+    #[must_use]
+    pub fn at_latest(self, longest: Duration) -> Next {
+        match self {
+            Next::OnChange => Next::After(longest),
+            Next::After(delay) => Next::After(delay.min(longest)),
+            Next::Backoff => Next::Backoff,
+        }
+    }
+}
+
 /// Shared between those who add keys and the one that works on them.
 #[derive(Debug)]
 pub struct Queue<K> {

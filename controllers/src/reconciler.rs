@@ -25,7 +25,9 @@ use crate::world::World;
 use ers_model::names::{CONFIG_HASH_ANNOTATION, POLICY_LABEL, TARGET_LABEL};
 
 /// How often an object that met a bug of ours is looked at again.
-const AFTER_BUG: Duration = Duration::from_secs(300);
+pub const AFTER_BUG: Duration = Duration::from_secs(300);
+/// How often an object is looked at again that waits for a change which no watch may tell.
+pub const UNSEEN_CHANGE: Duration = Duration::from_secs(300);
 
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -57,6 +59,14 @@ struct Asked {
     pod_security: String,
     template: String,
     refusal: Option<Refusal>,
+}
+
+/// What a dry run said about a pod.
+enum Said {
+    Admitted,
+    Refused(Refusal),
+    /// Something else stood in the way before Pod Security was asked, or may have.
+    Nothing,
 }
 
 /// One for each kind.
@@ -111,7 +121,7 @@ impl Reconciler {
     }
 
     /// Asks whether the namespace's Pod Security admits the pods, by a server-side dry run of one. Asked again only when
-    /// the pod or the namespace's labels changed.
+    /// the pod or the namespace's labels changed, or when the last answer was about something else, such as a quota.
     ///
     /// # Errors
     /// When the API server does not say.
@@ -134,13 +144,18 @@ impl Reconciler {
                 return Ok(known.refusal.clone());
             }
         }
-        let refusal = self.dry_run(&world.client, namespace, workload).await?;
+        let refusal = match self.dry_run(&world.client, namespace, workload).await? {
+            Said::Admitted => None,
+            Said::Refused(refusal) => Some(refusal),
+            // What stands in the way shows on the workload, where the reason stands.
+            Said::Nothing => return Ok(None),
+        };
         let known = Asked { pod_security, template, refusal: refusal.clone() };
         self.asked.lock().unwrap_or_else(PoisonError::into_inner).insert(workload.key.clone(), known);
         Ok(refusal)
     }
 
-    async fn dry_run(&self, client: &Client, namespace: &str, workload: &Child) -> Result<Option<Refusal>, Error> {
+    async fn dry_run(&self, client: &Client, namespace: &str, workload: &Child) -> Result<Said, Error> {
         let mut spec = workload.object["spec"]["template"]["spec"].clone();
         if let Some(fields) = spec.as_object_mut() {
             // Its account may not be there yet, which is another plugin's refusal and none of our business here.
@@ -156,17 +171,17 @@ impl Reconciler {
         let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), namespace, &ApiResource::erase::<Pod>(&()));
         let params = PostParams { dry_run: true, field_manager: Some(self.applier.field_manager()) };
         match api.create(&params, &pod).await {
-            Ok(_) => Ok(None),
+            Ok(_) => Ok(Said::Admitted),
             Err(kube::Error::Api(status)) if status.message.contains("violates PodSecurity") => {
                 let at = status.message.find("violates PodSecurity").unwrap_or_default();
                 let message = format!(
                     "namespace `{namespace}` does not admit the pod: it {}; a cluster administrator can set the label pod-security.kubernetes.io/enforce=privileged on the namespace",
                     &status.message[at..]
                 );
-                Ok(Some(Refusal::new(reasons::POD_SECURITY, message)))
+                Ok(Said::Refused(Refusal::new(reasons::POD_SECURITY, message)))
             }
-            // Quotas, missing priority classes and the like show on the workload, where the reason stands.
-            Err(kube::Error::Api(status)) if status.code == 403 || status.code == 409 => Ok(None),
+            // Quotas, missing priority classes and the like.
+            Err(kube::Error::Api(status)) if status.code == 403 || status.code == 409 => Ok(Said::Nothing),
             Err(source) => Err(Error::DryRunPod { namespace: namespace.to_owned(), source: Box::new(source) }),
         }
     }

@@ -8,8 +8,6 @@ mod validate;
 
 pub(crate) use status::own_conditions;
 
-use std::time::Duration;
-
 use ers_crds::validate::ValidatedReportPolicy;
 use ers_crds::{ManagementState, ReportPolicy, ReportPolicySpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
@@ -21,7 +19,7 @@ use crate::judge::{Refusal, Verdict};
 use crate::metrics::ErrorLabels;
 use crate::programmed::Words;
 use crate::queue::Next;
-use crate::reconciler::Reconciler;
+use crate::reconciler::{AFTER_BUG, Reconciler, UNSEEN_CHANGE};
 use crate::world::{Object, World};
 
 /// Name of the kind, in labels and field managers.
@@ -82,7 +80,9 @@ async fn round(
     let generation = metadata.generation.unwrap_or(0);
     let owner = reference_of(metadata);
     let mut in_force = accepted.map(|(policy, spec)| InForce { policy, spec, generation });
-    let state = in_force.as_ref().map(|current| current.policy.management_state);
+    // Of an edit that is not accepted at least this counts: who asks that nothing be written is not written to.
+    let asked = object.readable().map(|object| object.spec.management_state.unwrap_or_default());
+    let state = in_force.as_ref().map(|current| current.policy.management_state).or(asked);
     let node_ranges = world.node_ranges();
     let prepare = |current: &InForce| {
         build::build(&build::Input {
@@ -150,7 +150,9 @@ async fn round(
     }
     Ok(match (class, next) {
         (Some(Class::Transient), _) | (_, Err(())) => Next::Backoff,
-        (Some(Class::Bug), _) => Next::After(Duration::from_secs(300)),
+        (Some(Class::Bug), _) => Next::After(AFTER_BUG),
+        // Somebody has to act, and what they act on may be an object that no watch of ours sees.
+        (Some(Class::WaitForChange), Ok(next)) => next.at_latest(UNSEEN_CHANGE),
         (_, Ok(next)) => next,
     })
 }

@@ -10,6 +10,8 @@ use tokio::time::{Instant, sleep};
 
 const POLICIES: &str = "/apis/reporting.ers.dev/v1alpha1/reportpolicies";
 const TARGETS: &str = "/apis/reporting.ers.dev/v1alpha1/collectortargets";
+const NODES: &str = "/api/v1/nodes";
+const PODS: &str = "/api/v1/pods";
 const CONFIG_MAPS: &str = "/api/v1/configmaps";
 const STATEFUL_SETS: &str = "/apis/apps/v1/statefulsets";
 const DAEMON_SETS: &str = "/apis/apps/v1/daemonsets";
@@ -21,15 +23,19 @@ fn cluster() -> Fake {
     fake.edit("/api/v1/namespaces", "", "demo", |object| {
         object["metadata"]["labels"] = json!({"reporting.ers.dev/host-access": "allowed"});
     });
-    fake.edit("/api/v1/nodes", "", "n1", |object| {
+    node(&fake);
+    fake.edit("/apis/rbac.authorization.k8s.io/v1/clusterroles", "", "ers-operator", |_| {});
+    fake
+}
+
+fn node(fake: &Fake) {
+    fake.edit(NODES, "", "n1", |object| {
         object["metadata"]["labels"] = json!({"kubernetes.io/os": "linux"});
         object["status"] = json!({
             "conditions": [{"type": "Ready", "status": "True", "lastTransitionTime": "2025-06-15T14:00:00Z"}],
             "addresses": [{"type": "InternalIP", "address": "10.0.0.5"}],
         });
     });
-    fake.edit("/apis/rbac.authorization.k8s.io/v1/clusterroles", "", "ers-operator", |_| {});
-    fake
 }
 
 fn objects(fake: &Fake) {
@@ -142,7 +148,7 @@ async fn at_rest_every_timer_of_an_hour_passes_without_a_write_or_a_question() {
 async fn a_heartbeat_of_a_node_changes_nothing() {
     let (fake, _, _operator) = proven().await;
     for second in 0..10 {
-        fake.edit("/api/v1/nodes", "", "n1", |object| {
+        fake.edit(NODES, "", "n1", |object| {
             object["status"]["conditions"][0]["lastHeartbeatTime"] = json!(format!("2025-06-15T16:00:0{second}Z"));
         });
         sleep(Duration::from_secs(10)).await;
@@ -319,4 +325,153 @@ async fn suspended_leaves_everything_as_it_is() {
     fake.edit(POLICIES, "demo", "reporting", |object| object["spec"]["managementState"] = json!("Managed"));
     settle().await;
     assert!(fake.object("/api/v1/services", "demo", "reporting-server").is_some());
+}
+
+#[tokio::test(start_paused = true)]
+async fn agents_that_come_with_the_first_node_have_to_prove_themselves_and_get_their_time() {
+    let fake = cluster();
+    fake.remove(NODES, "", "n1");
+    objects(&fake);
+    let _operator = start(&fake, Instant::now());
+    settle().await;
+    check(&fake, TARGETS, "nodes", "Ready", "True", "NoMatchingNodes");
+    sleep(Duration::from_secs(1_200)).await;
+    node(&fake);
+    settle().await;
+    check(&fake, TARGETS, "nodes", "Ready", "Unknown", "Progressing");
+    everybody_works(&fake);
+    settle().await;
+    check(&fake, TARGETS, "nodes", "Ready", "True", "Proven");
+    fake.remove(NODES, "", "n1");
+    settle().await;
+    check(&fake, TARGETS, "nodes", "Ready", "True", "Proven");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_time_that_an_object_was_refused_does_not_count_against_its_proof() {
+    let fake = cluster();
+    fake.edit("/api/v1/namespaces", "", "demo", |object| object["metadata"]["labels"] = json!({}));
+    objects(&fake);
+    let _operator = start(&fake, Instant::now());
+    sleep(Duration::from_secs(1_200)).await;
+    check(&fake, TARGETS, "nodes", "Ready", "False", "NamespaceNotAllowed");
+    fake.edit("/api/v1/namespaces", "", "demo", |object| {
+        object["metadata"]["labels"] = json!({"reporting.ers.dev/host-access": "allowed"});
+    });
+    settle().await;
+    check(&fake, TARGETS, "nodes", "Ready", "Unknown", "Progressing");
+    sleep(Duration::from_secs(600)).await;
+    check(&fake, TARGETS, "nodes", "Ready", "False", "ProgressDeadlineExceeded");
+}
+
+#[tokio::test(start_paused = true)]
+async fn once_an_object_of_the_same_name_is_out_of_the_way_its_place_is_taken() {
+    let fake = cluster();
+    fake.edit("/api/v1/serviceaccounts", "demo", "nodes-agent", |object| object["automount"] = json!(false));
+    objects(&fake);
+    let _operator = start(&fake, Instant::now());
+    sleep(Duration::from_secs(1_200)).await;
+    check(&fake, TARGETS, "nodes", "Programmed", "False", "ApplyFailed");
+    fake.remove("/api/v1/serviceaccounts", "demo", "nodes-agent");
+    sleep(Duration::from_secs(330)).await;
+    check(&fake, TARGETS, "nodes", "Programmed", "True", "Applied");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_bad_edit_of_a_held_object_writes_no_children() {
+    for state in ["Suspended", "DryRun"] {
+        let (fake, _, _operator) = proven().await;
+        for (collection, name) in [(POLICIES, "reporting"), (TARGETS, "nodes")] {
+            fake.edit(collection, "demo", name, |object| object["spec"]["managementState"] = json!(state));
+        }
+        settle().await;
+        fake.remove("/api/v1/services", "demo", "reporting-server");
+        fake.remove(DAEMON_SETS, "demo", "nodes-agent");
+        fake.take_writes();
+        fake.edit(POLICIES, "demo", "reporting", |object| {
+            object["spec"]["storage"] = json!({"metrics": {"type": "Embedded", "embedded": {"retentionDays": 0}}});
+        });
+        fake.edit(TARGETS, "demo", "nodes", |object| object["spec"]["intervalSeconds"] = json!(1));
+        settle().await;
+        check(&fake, POLICIES, "reporting", "Accepted", "False", "Invalid");
+        check(&fake, TARGETS, "nodes", "Accepted", "False", "Invalid");
+        let writes = fake.take_writes();
+        let meant =
+            |write: &String| write.ends_with("status") || write.contains("events") || write.contains("dryRun=All");
+        assert!(writes.iter().all(meant), "{state}: {writes:#?}");
+        check(&fake, POLICIES, "reporting", "Programmed", "Unknown", state);
+        check(&fake, TARGETS, "nodes", "Programmed", "Unknown", state);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_target_that_is_held_neither_loses_nor_gets_a_right_and_keeps_none_from_others() {
+    let subjects = |fake: &Fake, name: &str| {
+        fake.object(BINDINGS, "", name).map_or(json!([]), |binding| binding["subjects"].clone())
+    };
+    let agents = json!([{"kind": "ServiceAccount", "namespace": "demo", "name": "nodes-agent"}]);
+    let servers = json!([{"kind": "ServiceAccount", "namespace": "demo", "name": "reporting-server"}]);
+    let fake = cluster();
+    objects(&fake);
+    fake.edit(TARGETS, "demo", "nodes", |object| object["spec"]["managementState"] = json!("DryRun"));
+    let _operator = start(&fake, Instant::now());
+    settle().await;
+    assert_eq!(subjects(&fake, "ers-token-reviewer"), servers);
+    assert_eq!(subjects(&fake, "ers-kubelet-reader"), json!([]));
+    let (fake, began, operator) = proven().await;
+    fake.edit(TARGETS, "demo", "nodes", |object| object["spec"]["managementState"] = json!("DryRun"));
+    settle().await;
+    assert_eq!(subjects(&fake, "ers-kubelet-reader"), agents, "a dry run changes nothing");
+    operator.abort();
+    let _operator = start(&fake, began);
+    fake.edit(POLICIES, "demo", "reporting", |object| object["metadata"]["labels"] = json!({"a": "b"}));
+    settle().await;
+    assert_eq!(subjects(&fake, "ers-kubelet-reader"), agents);
+    fake.remove(TARGETS, "demo", "nodes");
+    settle().await;
+    assert_eq!(subjects(&fake, "ers-kubelet-reader"), json!([]));
+    assert_eq!(subjects(&fake, "ers-token-reviewer"), servers);
+}
+
+#[tokio::test(start_paused = true)]
+async fn pods_that_could_not_be_listed_are_asked_for_again() {
+    let fake = cluster();
+    // A node that is not Ready is excused, so that only the pods tell.
+    fake.edit(NODES, "", "n2", |_| {});
+    objects(&fake);
+    let _operator = start(&fake, Instant::now());
+    settle().await;
+    let template = &fake.object(DAEMON_SETS, "demo", "nodes-agent").expect("built")["spec"]["template"];
+    let labels = template["metadata"]["labels"].clone();
+    fake.edit(PODS, "demo", "nodes-agent-x", |object| {
+        object["metadata"]["labels"] = labels;
+        object["spec"] = json!({"nodeName": "n1", "containers": []});
+        object["status"] = json!({"conditions": [{"type": "Ready", "status": "True"}]});
+    });
+    fake.break_lists(Some(PODS));
+    fake.edit(DAEMON_SETS, "demo", "nodes-agent", |object| {
+        object["status"] = json!({
+            "observedGeneration": 1, "desiredNumberScheduled": 2, "updatedNumberScheduled": 2, "numberReady": 1,
+            "currentNumberScheduled": 2, "numberMisscheduled": 0,
+        });
+    });
+    settle().await;
+    check(&fake, TARGETS, "nodes", "Ready", "Unknown", "Progressing");
+    fake.break_lists(None);
+    sleep(Duration::from_secs(60)).await;
+    check(&fake, TARGETS, "nodes", "Ready", "True", "Proven");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_quota_in_the_way_of_a_dry_run_is_no_answer_about_pod_security() {
+    let fake = cluster();
+    fake.refuse_pods(Some("pods \"x\" is forbidden: exceeded quota: pods"));
+    objects(&fake);
+    let _operator = start(&fake, Instant::now());
+    settle().await;
+    check(&fake, TARGETS, "nodes", "Programmed", "True", "Applied");
+    fake.refuse_pods(Some("pods \"x\" is forbidden: violates PodSecurity \"restricted:latest\": host namespaces"));
+    fake.edit(TARGETS, "demo", "nodes", |object| object["metadata"]["labels"] = json!({"a": "b"}));
+    settle().await;
+    check(&fake, TARGETS, "nodes", "Accepted", "False", "PodSecurity");
 }

@@ -98,18 +98,25 @@ pub fn by_counts(fleet: Option<&Fleet>, workload: Option<&Workload>, config_hash
     }
 }
 
+/// Why it is not proven.
+#[derive(Debug, thiserror::Error)]
+pub enum Unproven {
+    #[error("{0}")]
+    Missing(String),
+    /// Nothing that changes will bring us back here: to be asked again.
+    #[error("the agents' pods cannot be listed: {}", message_of(.0))]
+    NotListed(#[source] Box<kube::Error>),
+}
+
 /// Whether each settled node runs a ready pod with this configuration; otherwise says what is missing.
 ///
 /// # Errors
 /// The reason why it is not proven.
-pub async fn by_pods(client: &Client, key: &Key, fleet: &Fleet, config_hash: &str) -> Result<String, String> {
+pub async fn by_pods(client: &Client, key: &Key, fleet: &Fleet, config_hash: &str) -> Result<String, Unproven> {
     let api: Api<Pod> = Api::namespaced(client.clone(), &key.namespace);
     let params =
         ListParams::default().labels(&format!("{TARGET_LABEL}={},{CONFIG_HASH_ANNOTATION}={config_hash}", key.name));
-    let pods = api
-        .list(&params)
-        .await
-        .map_err(|error| format!("the agents' pods cannot be listed: {}", message_of(&error)))?;
+    let pods = api.list(&params).await.map_err(|error| Unproven::NotListed(Box::new(error)))?;
     let served: HashSet<String> =
         pods.items.into_iter().filter(is_ready).filter_map(|pod| pod.spec?.node_name).collect();
     let missing: Vec<&String> = fleet.settled.iter().filter(|node| !served.contains(*node)).collect();
@@ -120,7 +127,9 @@ pub async fn by_pods(client: &Client, key: &Key, fleet: &Fleet, config_hash: &st
             fleet.matching - fleet.settled.len()
         )),
         Some(first) => {
-            Err(format!("{} nodes lack a ready agent with this configuration, among them {first}", missing.len()))
+            let message =
+                format!("{} nodes lack a ready agent with this configuration, among them {first}", missing.len());
+            Err(Unproven::Missing(message))
         }
     }
 }

@@ -11,12 +11,14 @@ use kube::core::ApiResource;
 use serde_json::{Value, json};
 
 use super::dereference::Found;
-use super::proof::{self, ByCounts, Fleet};
+use super::proof::{self, ByCounts, Fleet, Unproven};
 use super::{InForce, KIND, Outcome};
 use crate::cache::Key;
 use crate::child::{ChildKind, Workload};
+use crate::error::Class;
 use crate::judge::{Refusal, Verdict};
 use crate::latch::{self, Seen};
+use crate::metrics::ErrorLabels;
 use crate::programmed::programmed;
 use crate::queue::Next;
 use crate::reconciler::Reconciler;
@@ -30,7 +32,7 @@ const FEW_AGENTS: i32 = 20;
 /// What the earlier steps found.
 pub(super) struct Judged {
     pub verdict: Verdict,
-    /// Of the accepted specification, if one was accepted.
+    /// Of the accepted specification; if none was accepted, as the object says.
     pub state: Option<ManagementState>,
     pub in_force: Option<InForce>,
     pub outcome: Outcome,
@@ -70,7 +72,7 @@ pub(super) fn compute(input: &Input<'_>) -> (CollectorTargetStatus, Option<i64>)
             Some(since_ms) => {
                 Seen::Gone { message: "no agent has been ready for 5 minutes".to_owned(), since_ms: *since_ms }
             }
-            None => proven_before(*fleet, &before.conditions),
+            None => proven_before(&before.conditions),
         },
         (Verdict::Accepted, _) => match proof {
             Ok((reason, message)) => Seen::Proven { reason, message: message.clone() },
@@ -110,11 +112,7 @@ pub(super) fn compute(input: &Input<'_>) -> (CollectorTargetStatus, Option<i64>)
 }
 
 /// What was said when it was proven is said on: the numbers are those of the proof.
-fn proven_before(fleet: Option<&Fleet>, conditions: &[Condition]) -> Seen {
-    if fleet.is_some_and(|fleet| fleet.ready == 0) {
-        let message = "no matching node is Ready".to_owned();
-        return Seen::Proven { reason: reasons::NO_MATCHING_NODES, message };
-    }
+fn proven_before(conditions: &[Condition]) -> Seen {
     let told = conditions::find(conditions, types::READY)
         .filter(|ready| ready.status == ConditionStatus::True && ready.reason == reasons::PROVEN);
     let message =
@@ -167,13 +165,18 @@ pub(super) async fn settle(
         .find_map(|kind| world.children.get(kind, &workload_key));
     let workload = state.as_ref().filter(|state| !state.deleting).and_then(|state| state.workload.as_ref());
     let fleet = judged.in_force.as_ref().and_then(|current| Fleet::of(&current.target, &found.nodes, now_ms));
+    let missing = |message: &str| Err(Unproven::Missing(message.to_owned()));
     let proof = match &judged.outcome {
-        _ if latch::is_latched(&before.conditions, generation) => Err("proven before".to_owned()),
+        _ if latch::is_latched(&before.conditions, generation) => missing("proven before"),
         Outcome::Done(resources) if judged.verdict == Verdict::Accepted => {
             prove(world, key, fleet.as_ref(), workload, &resources.config_hash).await
         }
-        Outcome::Failed { message } => Err(message.clone()),
-        _ => Err("nothing was applied".to_owned()),
+        Outcome::Failed { message } => missing(message),
+        _ => missing("nothing was applied"),
+    };
+    let not_asked = match &proof {
+        Err(error @ Unproven::NotListed(_)) => Some(error.to_string()),
+        _ => None,
     };
     reconciler.since.keep_only(&uid, Some(generation));
     let should_run = fleet.as_ref().is_none_or(|fleet| fleet.ready > 0);
@@ -183,14 +186,21 @@ pub(super) async fn settle(
         reconciler.since.is_back(&uid);
         None
     };
+    let proven = proof.is_ok() || latch::is_latched(&before.conditions, generation);
+    let progress_since_ms = if latch::waits_for_proof(&judged.verdict, judged.state, proven) {
+        reconciler.since.progress(&uid, generation, &before.conditions, now_ms)
+    } else {
+        reconciler.since.waits_no_more(&uid, generation);
+        now_ms
+    };
     let (status, next) = compute(&Input {
         generation,
         before: &before,
         judged: &judged,
         fleet: fleet.as_ref(),
         workload,
-        proof,
-        progress_since_ms: reconciler.since.progress(&uid, generation, &before.conditions, now_ms),
+        proof: proof.map_err(|unproven| unproven.to_string()),
+        progress_since_ms,
         gone_since_ms,
         now_ms,
     });
@@ -204,6 +214,11 @@ pub(super) async fn settle(
         tracing::warn!(kind = KIND, object = %key, error = %error, "the status was not written; trying again");
         return Err(());
     }
+    if let Some(error) = not_asked {
+        world.metrics.errors.get_or_create(&ErrorLabels { kind: KIND, class: Class::Transient.as_str() }).inc();
+        tracing::warn!(kind = KIND, object = %key, error, "the proof could not be asked for; trying again");
+        return Err(());
+    }
     Ok(next.map_or(Next::OnChange, |ms| Next::After(Duration::from_millis(u64::try_from(ms.max(1)).unwrap_or(1)))))
 }
 
@@ -213,7 +228,7 @@ async fn prove(
     fleet: Option<&Fleet>,
     workload: Option<&Workload>,
     config_hash: &str,
-) -> Result<(&'static str, String), String> {
+) -> Result<(&'static str, String), Unproven> {
     match proof::by_counts(fleet, workload, config_hash) {
         ByCounts::Proven(reason, message) => Ok((reason, message)),
         ByCounts::Unproven(message) => {
@@ -222,13 +237,13 @@ async fn prove(
                 workload.is_some_and(|workload| workload.ready < workload.desired && workload.desired <= FEW_AGENTS);
             let selector = format!("{TARGET_LABEL}={}", key.name);
             let trouble = if few { trouble::first(&world.client, &key.namespace, &selector).await } else { None };
-            Err(match trouble {
+            Err(Unproven::Missing(match trouble {
                 Some(trouble) => format!("{message}; {trouble}"),
                 None => message,
-            })
+            }))
         }
         ByCounts::AskPods => {
-            let Some(fleet) = fleet else { return Err("there is no fleet to ask".to_owned()) };
+            let Some(fleet) = fleet else { return Err(Unproven::Missing("there is no fleet to ask".to_owned())) };
             proof::by_pods(&world.client, key, fleet, config_hash).await.map(|message| (reasons::PROVEN, message))
         }
     }

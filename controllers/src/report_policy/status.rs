@@ -29,7 +29,7 @@ const LAST_QUESTION_MS: i64 = 30_000;
 /// What the earlier steps found.
 pub(super) struct Judged {
     pub verdict: Verdict,
-    /// Of the accepted specification, if one was accepted.
+    /// Of the accepted specification; if none was accepted, as the object says.
     pub state: Option<ManagementState>,
     pub in_force_generation: Option<i64>,
     pub outcome: Outcome,
@@ -189,6 +189,13 @@ pub(super) async fn settle(
     } else {
         Some(reconciler.since.gone(&uid, &before.conditions, now_ms))
     };
+    let proven = proof.is_ok() || latch::is_latched(&before.conditions, generation);
+    let progress_since_ms = if latch::waits_for_proof(&judged.verdict, judged.state, proven) {
+        reconciler.since.progress(&uid, generation, &before.conditions, now_ms)
+    } else {
+        reconciler.since.waits_no_more(&uid, generation);
+        now_ms
+    };
     let (status, next) = compute(&Input {
         key,
         generation,
@@ -197,7 +204,7 @@ pub(super) async fn settle(
         found,
         workload,
         proof,
-        progress_since_ms: reconciler.since.progress(&uid, generation, &before.conditions, now_ms),
+        progress_since_ms,
         gone_since_ms,
         now_ms,
     });

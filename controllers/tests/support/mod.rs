@@ -37,6 +37,7 @@ struct State {
     reads: u64,
     events: broadcast::Sender<(Id, &'static str, Value)>,
     refuse_pods: Option<String>,
+    broken_lists: Option<String>,
 }
 
 #[derive(Clone)]
@@ -123,6 +124,7 @@ impl Fake {
             reads: 0,
             events,
             refuse_pods: None,
+            broken_lists: None,
         })))
     }
 
@@ -164,6 +166,9 @@ impl Fake {
     fn list(&self, of: &Id, selector: &[(String, String)]) -> Answer {
         let mut state = self.0.lock().expect("never held across a panic");
         state.reads += 1;
+        if state.broken_lists.as_ref() == Some(&of.collection) {
+            return failure(StatusCode::INTERNAL_SERVER_ERROR, "etcdserver: request timed out");
+        }
         let items: Vec<&Value> = state
             .objects
             .iter()
@@ -300,6 +305,11 @@ impl Fake {
 
     pub fn reads(&self) -> u64 {
         self.0.lock().expect("never held across a panic").reads
+    }
+
+    /// Lists of this collection fail from now on; with `None` all of them work.
+    pub fn break_lists(&self, collection: Option<&str>) {
+        self.0.lock().expect("never held across a panic").broken_lists = collection.map(str::to_owned);
     }
 
     pub fn refuse_pods(&self, message: Option<&str>) {
