@@ -21,6 +21,8 @@ use crate::identity::{AgentIdentity, Principal};
 use crate::secret::sha256;
 
 const CACHE_MS: i64 = 600_000;
+/// After half of that the API server is asked again, so that an outage finds verdicts with minutes left.
+const FRESH_MS: i64 = CACHE_MS / 2;
 /// A refused token is asked about again after this long.
 const REFUSED_CACHE_MS: i64 = 10_000;
 const MAX_CACHED: usize = 10_000;
@@ -28,6 +30,8 @@ const MAX_CACHED: usize = 10_000;
 const MAX_TOKEN_BYTES: usize = 16 * 1024;
 const CONCURRENT_REVIEWS: usize = 8;
 const REVIEW_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a token waits for its turn, when many come at once.
+const QUEUE_TIMEOUT: Duration = Duration::from_secs(2);
 
 const NODE_NAME: &str = "authentication.kubernetes.io/node-name";
 const POD_NAME: &str = "authentication.kubernetes.io/pod-name";
@@ -83,6 +87,8 @@ pub struct Trust {
 
 #[derive(Clone)]
 struct Cached {
+    /// From here on the API server is asked again; while it can't be reached, the verdict holds until `until_ms`.
+    fresh_until_ms: i64,
     until_ms: i64,
     verdict: Result<Principal, &'static str>,
 }
@@ -112,9 +118,27 @@ impl KubernetesAuthenticator {
         }
         let key = sha256(token.as_bytes());
         let now_ms = self.clock.now_ms();
-        if let Some(verdict) = self.cached(&key, now_ms) {
+        let known = self.cached(&key, now_ms);
+        if let Some(Cached { verdict, .. }) = known.clone().filter(|entry| now_ms < entry.fresh_until_ms) {
             return verdict.map_err(AuthError::Unauthenticated);
         }
+        match self.review(token, key, now_ms).await {
+            // An API server that is away for a while must not stop the samples of agents that it has vouched for minutes ago.
+            Err(AuthError::Unavailable(why)) => match known {
+                Some(entry) => {
+                    tracing::warn!(why, "a token could not be reviewed again, its last verdict holds");
+                    // Not asked again with every request: each would wait for the same silence.
+                    let fresh_until_ms = entry.until_ms.min(now_ms + REFUSED_CACHE_MS);
+                    self.remember(key, Cached { fresh_until_ms, ..entry.clone() }, now_ms);
+                    entry.verdict.map_err(AuthError::Unauthenticated)
+                }
+                None => Err(AuthError::Unavailable(why)),
+            },
+            decided => decided,
+        }
+    }
+
+    async fn review(&self, token: &str, key: SecretHash, now_ms: i64) -> Result<Principal, AuthError> {
         // A cheap look before the API server is asked: what does not even claim to be for us costs it nothing.
         let claims =
             Claims::read(token).ok_or(AuthError::Unauthenticated("the token is neither ours nor a JSON web token"))?;
@@ -124,22 +148,26 @@ impl KubernetesAuthenticator {
         if claims.expires_at_ms <= now_ms {
             return Err(AuthError::Unauthenticated("the token has expired"));
         }
-        let _permit =
-            self.reviews.acquire().await.map_err(|_| AuthError::Unavailable("the server stops".to_owned()))?;
-        if let Some(verdict) = self.cached(&key, now_ms) {
-            return verdict.map_err(AuthError::Unauthenticated);
+        let _permit = tokio::time::timeout(QUEUE_TIMEOUT, self.reviews.acquire())
+            .await
+            .map_err(|_| AuthError::Unavailable("too many tokens wait for a TokenReview".to_owned()))?
+            .map_err(|_| AuthError::Unavailable("the server stops".to_owned()))?;
+        // Somebody else may have asked the same while we waited.
+        if let Some(entry) = self.cached(&key, now_ms).filter(|entry| now_ms < entry.fresh_until_ms) {
+            return entry.verdict.map_err(AuthError::Unauthenticated);
         }
         let status = self.reviewer.review(token, &self.trust.audience).await.map_err(AuthError::Unavailable)?;
         let verdict = self.judge(status);
         let keep_ms = if verdict.is_ok() { CACHE_MS } else { REFUSED_CACHE_MS };
         let until_ms = claims.expires_at_ms.min(now_ms + keep_ms);
-        self.remember(key, Cached { until_ms, verdict: verdict.clone() }, now_ms);
+        let fresh_until_ms = until_ms.min(now_ms + FRESH_MS);
+        self.remember(key, Cached { fresh_until_ms, until_ms, verdict: verdict.clone() }, now_ms);
         verdict.map_err(AuthError::Unauthenticated)
     }
 
-    fn cached(&self, key: &SecretHash, now_ms: i64) -> Option<Result<Principal, &'static str>> {
+    fn cached(&self, key: &SecretHash, now_ms: i64) -> Option<Cached> {
         let cache = self.cache.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        cache.get(key).filter(|entry| now_ms < entry.until_ms).map(|entry| entry.verdict.clone())
+        cache.get(key).filter(|entry| now_ms < entry.until_ms).cloned()
     }
 
     fn remember(&self, key: SecretHash, entry: Cached, now_ms: i64) {

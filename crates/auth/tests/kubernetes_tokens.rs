@@ -127,6 +127,21 @@ async fn a_verdict_is_cached_until_the_token_ends_or_ten_minutes() {
 }
 
 #[tokio::test]
+async fn while_the_api_server_is_away_the_last_verdict_holds_for_the_rest_of_its_ten_minutes() {
+    let setup = setup(Ok(accepted("system:serviceaccount:demo:nodes-agent")));
+    let long = token(AUDIENCE, 100_000);
+    setup.authenticator.authenticate(&long).await.unwrap();
+    *setup.reviewer.answer.lock().unwrap() = Err("gone".to_owned());
+    setup.clock.0.fetch_add(400_000, Ordering::SeqCst);
+    for _ in 0..3 {
+        setup.authenticator.authenticate(&long).await.unwrap();
+    }
+    assert_eq!(setup.reviewer.asked.load(Ordering::SeqCst), 2, "the silence is not asked with every request");
+    setup.clock.0.fetch_add(200_001, Ordering::SeqCst);
+    assert!(matches!(setup.authenticator.authenticate(&long).await, Err(AuthError::Unavailable(_))));
+}
+
+#[tokio::test]
 async fn tokens_that_are_not_for_us_cost_no_review() {
     let setup = setup(Ok(accepted("system:serviceaccount:demo:nodes-agent")));
     let long = "x".repeat(20_000);
