@@ -37,7 +37,7 @@ async fn counts_in_status_are_those_of_the_cluster() -> Result<()> {
             collectors["desired"] == nodes && collectors["ready"] == nodes && collectors["updated"] == nodes,
             "{status}"
         );
-        ensure!(status["targets"]["up"].as_u64() >= Some(3) && status["targets"]["down"] == 0, "{status}");
+        ensure!(status["targets"]["up"].as_u64() >= Some(2) && status["targets"]["down"] == 0, "{status}");
         Ok(Some(()))
     })
     .await
@@ -95,7 +95,13 @@ async fn a_dozen_node_series_equal_the_machines_own_proc() -> Result<()> {
     let vmstat = fs::read_to_string("/proc/vmstat")?;
     let faults = vmstat.lines().find_map(|line| line.strip_prefix("pgfault ")).context("pgfault")?.parse()?;
     compare(&server, "node_vmstat_pgfault", faults, 0.1).await?;
-    ensure!(server.vector("node_scrape_collector_success == 0").await?.is_empty(), "a collector failed");
+    // Others may have nothing to look at here (no RAID, no NVMe), and say so.
+    for collector in
+        ["cpu", "diskstats", "filesystem", "loadavg", "meminfo", "netclass", "netdev", "stat", "uname", "vmstat"]
+    {
+        let success = server.value(&format!("node_scrape_collector_success{{collector=\"{collector}\"}}")).await?;
+        ensure!(success == 1.0, "collector {collector}: {success}");
+    }
     Ok(())
 }
 
@@ -112,8 +118,10 @@ async fn series_equal_those_of_debians_node_exporter() -> Result<()> {
         command.arg(format!("--net=/proc/{agent}/ns/net")).arg(program).kill_on_drop(true);
         command
     };
-    let mut exporter = inside("prometheus-node-exporter")
-        .args(["--web.listen-address=127.0.0.1:19100", "--log.level=error"])
+    // /sys shows the interfaces of the namespace in which it was mounted: it gets its own, as the agent's pod has.
+    let mut exporter = inside("unshare")
+        .args(["--mount", "sh", "-c"])
+        .arg("mount -t sysfs sysfs /sys && exec prometheus-node-exporter --web.listen-address=127.0.0.1:19100 --log.level=error")
         .spawn()
         .context("prometheus-node-exporter is missing: apt-get install prometheus-node-exporter")?;
     let body = eventually("node_exporter answers", MINUTE / 2, || async {
