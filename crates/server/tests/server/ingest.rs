@@ -179,7 +179,12 @@ async fn a_full_store_refuses_says_so_and_works_again_when_there_is_room() {
         })
         .await;
     assert_eq!(server.get("/readyz").send().await.unwrap().status(), 200, "queries and the page go on");
-    assert!(!server.data(&read, "/api/v1/query?query=count(filler)").await["result"].as_array().unwrap().is_empty());
+    assert!(
+        !server.data(&read, "/api/v1/query?query=count(last_over_time(filler[1h]))").await["result"]
+            .as_array()
+            .unwrap()
+            .is_empty()
+    );
     let folder = server.stop().await;
     let server = TestServer::start_in(folder, crate::harness::config()).await;
     let answer = server.write(&write, &[series(&[("__name__", "after")], &[(SystemClock.now_ms(), 1.0)])]).await;
