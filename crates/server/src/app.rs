@@ -37,6 +37,8 @@ pub struct App {
     pub live: LiveHub,
     /// Queries that may run at the same time.
     pub queries: Arc<Semaphore>,
+    /// Most samples of one query, so that all that run at once fit into memory.
+    pub max_query_samples: u64,
     /// Live sockets that may be open at the same time.
     pub sockets: Arc<Semaphore>,
     /// Standalone only: the supervised agents.

@@ -1,5 +1,6 @@
 //! The data folder: what is where, whose it is, and that only one server works in it.
 
+use std::fmt;
 use std::fs;
 use std::io::{self, Read as _};
 use std::os::unix::fs::DirBuilderExt as _;
@@ -46,20 +47,10 @@ pub enum BootError {
     #[error("the mark {path} is not understood: {reason}; restore it or start with an empty data folder")]
     Mark { path: PathBuf, reason: String },
     #[error(
-        "{path} holds the data of ReportPolicy {found_namespace}/{found_policy} of cluster {found_cluster:?} (tenant {found}), and this server is for \
-         {namespace}/{policy} of cluster {cluster:?} (tenant {expected}): nothing was changed; give this policy its own volume, or rename it to the owner's name"
+        "{path} holds the data of ReportPolicy {found}, and this server is for {expected}: nothing was changed; \
+         give this policy a volume of its own, or give it the name of the data's owner"
     )]
-    ForeignVolume {
-        path: PathBuf,
-        found: Uuid,
-        found_cluster: String,
-        found_namespace: String,
-        found_policy: String,
-        expected: Uuid,
-        cluster: String,
-        namespace: String,
-        policy: String,
-    },
+    ForeignVolume { path: PathBuf, found: Box<TenantMark>, expected: Box<TenantMark> },
 }
 
 /// Reads the boot settings that the operator made.
@@ -93,6 +84,14 @@ pub struct TenantMark {
     pub cluster: String,
     pub namespace: String,
     pub policy: String,
+}
+
+impl fmt::Display for TenantMark {
+    /// `demo/reporting of cluster "local" (tenant 0000...)`
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let TenantMark { version: _, tenant, cluster, namespace, policy } = self;
+        write!(f, "{namespace}/{policy} of cluster {cluster:?} (tenant {tenant})")
+    }
 }
 
 impl TenantMark {
@@ -134,17 +133,8 @@ impl DataFolder {
             }
             Some(found) if found.tenant == mark.tenant => {}
             Some(found) => {
-                return Err(BootError::ForeignVolume {
-                    path: root.to_path_buf(),
-                    found: found.tenant,
-                    found_cluster: found.cluster,
-                    found_namespace: found.namespace,
-                    found_policy: found.policy,
-                    expected: mark.tenant,
-                    cluster: mark.cluster.clone(),
-                    namespace: mark.namespace.clone(),
-                    policy: mark.policy.clone(),
-                });
+                let (path, expected) = (root.to_path_buf(), Box::new(mark.clone()));
+                return Err(BootError::ForeignVolume { path, found: Box::new(found), expected });
             }
         }
         for folder in ["tsdb", "agents"] {

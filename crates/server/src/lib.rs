@@ -13,6 +13,7 @@ pub mod commands;
 pub mod ers;
 pub mod health;
 pub mod http;
+mod memory;
 pub mod metrics;
 pub mod objects;
 pub mod overview;

@@ -81,9 +81,9 @@ impl Objects {
         self.changed.notify_waiters();
     }
 
-    /// Waits for the next change.
-    pub async fn changed(&self) {
-        self.changed.notified().await;
+    /// Waits for the next change after this call (not after the first poll: what happens in between is not missed).
+    pub fn changed(&self) -> tokio::sync::futures::Notified<'_> {
+        self.changed.notified()
     }
 
     /// None: no such target is in force here.

@@ -26,6 +26,7 @@ use crate::boot::{DataFolder, TenantMark};
 use crate::ers::live::LiveHub;
 use crate::ers::openapi;
 use crate::http::{Listener, routes};
+use crate::memory::{self, Shares};
 use crate::metrics::ServerMetrics;
 use crate::objects::Objects;
 use crate::overview::Overviews;
@@ -35,8 +36,8 @@ use crate::standalone::agents::AgentBoard;
 use crate::tls::{CertificateSource, CurrentCertificate};
 use crate::world::World;
 
-/// Queries at the same time, per core; each may use all of them.
-const QUERIES_PER_CORE: usize = 4;
+/// Queries at the same time, per core; each may use all of them. Together they share a third of the memory.
+const QUERIES_PER_CORE: usize = 2;
 const MAX_SOCKETS: usize = 500;
 /// What is left of the tasks after this long is abandoned.
 const TASKS_GRACE: Duration = Duration::from_secs(15);
@@ -111,6 +112,7 @@ pub async fn start(options: Options) -> anyhow::Result<Running> {
         overviews: Overviews::default(),
         live: LiveHub::default(),
         queries: Arc::new(Semaphore::new(cores * QUERIES_PER_CORE)),
+        max_query_samples: Shares::of(memory::limit_bytes(), cores * QUERIES_PER_CORE).max_samples_per_query,
         sockets: Arc::new(Semaphore::new(MAX_SOCKETS)),
         agents: AgentBoard::default(),
         kept_statuses: surroundings.kept_statuses,

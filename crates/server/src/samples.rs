@@ -10,6 +10,7 @@ use ers_tsdb::{Db, DbOptions, HOUR_MS, OpenError, RecoveryReport, StorageError, 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::http::ApiError;
+use crate::memory::{self, Shares};
 
 /// Bytes of remote write that may be decoded at the same time.
 const WRITE_BUDGET_BYTES: u64 = 192 << 20;
@@ -37,6 +38,10 @@ impl WriteBudget {
     }
 }
 
+/// Bounds of the share of the volume that the log may take.
+const MIN_WAL_BYTES: u64 = 64 << 20;
+const MAX_WAL_BYTES: u64 = 4 << 30;
+
 /// What a look at the volume found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StorageFact {
@@ -62,6 +67,12 @@ impl Samples {
         let now_ms = clock.now_ms();
         let mut options = DbOptions::new(tenant(config), clock);
         options.retention_ms = i64::from(config.storage.retention_days) * 24 * HOUR_MS;
+        let shares = Shares::of(memory::limit_bytes(), 1);
+        options.limits.max_active_series = shares.max_active_series;
+        options.max_head_samples = shares.max_head_samples;
+        options.index_cache_bytes = shares.index_cache_bytes;
+        // The log shares the volume with the segments, which need room of their own while they are written.
+        options.max_wal_bytes = (config.storage.max_bytes / 8).clamp(MIN_WAL_BYTES, MAX_WAL_BYTES);
         options.limits.max_labels_per_series = usize::try_from(config.limits.max_labels).unwrap_or(usize::MAX);
         options.limits.max_request_bytes = usize::try_from(config.limits.max_write_decoded_bytes).unwrap_or(usize::MAX);
         let (db, report) = Db::open(dir, options, now_ms)?;

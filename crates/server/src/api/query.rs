@@ -112,7 +112,8 @@ fn engine(app: &App, lookback_ms: Option<i64>, deadline: Instant, cancelled: Arc
         }
     });
     let mut engine = Engine {
-        max_samples: usize::try_from(app.config.limits.max_query_samples).unwrap_or(usize::MAX),
+        max_samples: usize::try_from(app.config.limits.max_query_samples.min(app.max_query_samples))
+            .unwrap_or(usize::MAX),
         interrupt: Some(interrupt),
         ..Engine::default()
     };

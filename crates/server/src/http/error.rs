@@ -137,7 +137,15 @@ impl From<AuthError> for ApiError {
                 }
                 ApiError::field("new", error.to_string())
             }
-            AuthError::Store(error) => error.into(),
+            AuthError::Store(error @ (StoreError::Exists { .. } | StoreError::Full { .. })) => error.into(),
+            // Nobody was judged: an agent must keep what it has, and come again.
+            AuthError::Store(error) => {
+                tracing::error!(
+                    error = &error as &dyn std::error::Error,
+                    "the state store failed while a credential was judged"
+                );
+                ApiError::unavailable("AuthenticationUnavailable", "the credential could not be judged now")
+            }
         }
     }
 }

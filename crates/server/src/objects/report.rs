@@ -34,12 +34,13 @@ const SETTLE: Duration = Duration::from_secs(120);
 #[derive(Debug)]
 pub struct Facts {
     storage: Mutex<StorageFact>,
-    secrets: Mutex<SecretsFact>,
+    /// With the generation of the policy that was looked at.
+    secrets: Mutex<(i64, SecretsFact)>,
 }
 
 impl Default for Facts {
     fn default() -> Self {
-        Facts { storage: Mutex::new(StorageFact::Unknown), secrets: Mutex::new(SecretsFact::Unknown) }
+        Facts { storage: Mutex::new(StorageFact::Unknown), secrets: Mutex::new((0, SecretsFact::Unknown)) }
     }
 }
 
@@ -48,8 +49,10 @@ impl Facts {
         self.storage.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).clone()
     }
 
-    fn secrets(&self) -> SecretsFact {
-        self.secrets.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).clone()
+    /// What was found for this generation; what another generation named says nothing about it.
+    fn secrets(&self, generation: Option<i64>) -> SecretsFact {
+        let (looked_at, fact) = self.secrets.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).clone();
+        if generation == Some(looked_at) { fact } else { SecretsFact::Unknown }
     }
 }
 
@@ -124,7 +127,7 @@ pub async fn watch_secrets(app: Arc<App>, source: Arc<dyn SecretSource>, facts: 
         let changed = app.objects.changed();
         if let Some(policy) = app.objects.picture().policy.active.clone() {
             let fact = secrets::look(&policy, source.as_ref()).await;
-            *facts.secrets.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = fact;
+            *facts.secrets.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = (policy.identity.generation, fact);
         }
         tokio::select! {
             _ = stop.cancelled() => return,
@@ -229,8 +232,9 @@ impl Reporter {
         let key = |kind, name: &str| ObjectKey { kind, namespace: config.namespace.clone(), name: name.to_owned() };
         let mut updates = Vec::new();
         let boot = self.boot(&picture.policy);
+        let generation = picture.policy.active.as_ref().map(|active| active.identity.generation);
         if let Some(mut update) =
-            conditions::of_policy(&picture.policy, &boot, &self.facts.storage(), &self.facts.secrets())
+            conditions::of_policy(&picture.policy, &boot, &self.facts.storage(), &self.facts.secrets(generation))
         {
             if let Some(kept) = &self.app.kept_statuses {
                 let object = key(Kind::ReportPolicy, &config.policy);

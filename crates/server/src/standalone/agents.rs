@@ -336,10 +336,9 @@ fn spawn(binary: &Path, files: &Files) -> std::io::Result<Child> {
 }
 
 async fn end_child(child: &mut Child) {
-    if let Some(pid) = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw) {
-        if let Err(error) = kill_process(pid, Signal::TERM) {
-            tracing::warn!(error = &error as &dyn std::error::Error, "an agent could not be told to end");
-        }
+    let pid = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
+    if let Some(Err(error)) = pid.map(|pid| kill_process(pid, Signal::TERM)) {
+        tracing::warn!(error = &error as &dyn std::error::Error, "an agent could not be told to end");
     }
     if tokio::time::timeout(STOP_GRACE, child.wait()).await.is_err() {
         drop(child.kill().await);
