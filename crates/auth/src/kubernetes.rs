@@ -142,7 +142,7 @@ impl KubernetesAuthenticator {
         // A cheap look before the API server is asked: what does not even claim to be for us costs it nothing.
         let claims =
             Claims::read(token).ok_or(AuthError::Unauthenticated("the token is neither ours nor a JSON web token"))?;
-        if !claims.audiences.iter().any(|audience| *audience == self.trust.audience) {
+        if !claims.audiences.contains(&self.trust.audience) {
             return Err(AuthError::Unauthenticated("the token is not for this server's audience"));
         }
         if claims.expires_at_ms <= now_ms {
@@ -186,7 +186,7 @@ impl KubernetesAuthenticator {
             return Err("the API server does not accept the token");
         }
         // An API server that knows nothing of audiences answers none: then the token could be anybody's.
-        let ours = status.audiences.unwrap_or_default().iter().any(|audience| *audience == self.trust.audience);
+        let ours = status.audiences.unwrap_or_default().contains(&self.trust.audience);
         if !ours {
             return Err("the token is not for this server's audience");
         }

@@ -1,5 +1,7 @@
 //! Log-in, sessions, tokens over a real store.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on must end")]
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 

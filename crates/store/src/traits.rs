@@ -4,8 +4,8 @@ use async_trait::async_trait;
 use uuid::Uuid;
 
 use crate::{
-    ActiveSpec, AgentKey, ApiToken, AuditContext, AuditPage, NewAgentKey, NewApiToken, NewSession, NewUser,
-    SecretHash, Session, StoreError, Tenant, TenantId, User,
+    ActiveSpec, AgentKey, ApiToken, AuditContext, AuditPage, NewAgentKey, NewApiToken, NewSession, NewUser, SecretHash,
+    Session, StoreError, Tenant, TenantId, User,
 };
 
 #[async_trait]

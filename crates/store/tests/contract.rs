@@ -1,10 +1,12 @@
 //! What every back end of the state must do. One macro, run once per back end.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on must end")]
+
 use std::sync::Arc;
 
 use ers_store::{
-    ActiveSpec, Actor, AuditContext, NewAgentKey, NewApiToken, NewSession, NewUser, Outcome, Role, Scope,
-    SecretHash, Store, StoreError, Tenant, TenantId,
+    ActiveSpec, Actor, AuditContext, NewAgentKey, NewApiToken, NewSession, NewUser, Outcome, Role, Scope, SecretHash,
+    Store, StoreError, Tenant, TenantId,
 };
 use uuid::Uuid;
 

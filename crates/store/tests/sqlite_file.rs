@@ -1,5 +1,7 @@
 //! What is particular to the SQLite file.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on must end")]
+
 use ers_store::{Actor, AuditContext, AuditLog, Outcome, SqliteStore, Store, StoreError, TenantId};
 use uuid::Uuid;
 

@@ -127,12 +127,20 @@ impl Write for Body {
     }
 }
 
+/// How long a reader may take for one piece of an answer.
+const PATIENCE: std::time::Duration = std::time::Duration::from_secs(30);
+
 struct PieceSender(mpsc::Sender<Bytes>);
 
 impl Write for PieceSender {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let sent = self.0.blocking_send(Bytes::copy_from_slice(bytes));
-        sent.map(|()| bytes.len()).map_err(|_| io::Error::from(io::ErrorKind::BrokenPipe))
+        let piece = self.0.send(Bytes::copy_from_slice(bytes));
+        // On a thread that may block, of a runtime: a reader that stopped reading must not keep the thread and its permit.
+        match tokio::runtime::Handle::current().block_on(tokio::time::timeout(PATIENCE, piece)) {
+            Ok(Ok(())) => Ok(bytes.len()),
+            Ok(Err(_)) => Err(io::Error::from(io::ErrorKind::BrokenPipe)),
+            Err(_) => Err(io::Error::from(io::ErrorKind::TimedOut)),
+        }
     }
 
     fn flush(&mut self) -> io::Result<()> {

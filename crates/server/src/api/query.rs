@@ -11,6 +11,8 @@ use ers_auth::authz::ReadMetrics;
 use ers_model::Labels;
 use ers_promql::{Engine, Interrupt, LabelMatcher, QueryError, QueryResult, QueryValue, Stop, parse};
 
+use tokio::sync::OwnedSemaphorePermit;
+
 use super::answer::{self, Body};
 use super::number::{write_string, write_time, write_value};
 use super::params::{Params as _, Steps, bad_data};
@@ -62,15 +64,7 @@ async fn run(auth: &Authorized<ReadMetrics>, call: &Call, query: &QueryString, w
     let text = query.get("query").unwrap_or_default();
     let expr = parse(text).map_err(|error| bad_data(format!("invalid parameter \"query\": {error}")))?;
 
-    let permit = tokio::time::timeout(timeout, app.queries.clone().acquire_owned()).await;
-    let permit = match permit {
-        Ok(Ok(permit)) => permit,
-        Ok(Err(_)) => return Err(ApiError::unavailable("unavailable", "the server stops")),
-        Err(_) => {
-            app.metrics.query("queue_timeout");
-            return Err(failed(&QueryError::Timeout));
-        }
-    };
+    let permit = turn(&app, timeout).await?;
     let cancelled = Arc::new(AtomicBool::new(false));
     let guard = CancelOnDrop(cancelled.clone());
     let engine = engine(&app, lookback_ms, deadline, cancelled);
@@ -99,6 +93,18 @@ async fn run(auth: &Authorized<ReadMetrics>, call: &Call, query: &QueryString, w
     .await;
     drop(guard);
     answered
+}
+
+/// Waits for a place among the queries that run at once. Every reader of the store takes one: they share its memory and the blocking threads.
+pub(super) async fn turn(app: &App, timeout: Duration) -> Result<OwnedSemaphorePermit, ApiError> {
+    match tokio::time::timeout(timeout, app.queries.clone().acquire_owned()).await {
+        Ok(Ok(permit)) => Ok(permit),
+        Ok(Err(_)) => Err(ApiError::unavailable("unavailable", "the server stops")),
+        Err(_) => {
+            app.metrics.query("queue_timeout");
+            Err(failed(&QueryError::Timeout))
+        }
+    }
 }
 
 fn engine(app: &App, lookback_ms: Option<i64>, deadline: Instant, cancelled: Arc<AtomicBool>) -> Engine {

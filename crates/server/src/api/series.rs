@@ -1,6 +1,7 @@
 //! `series`, `labels`, `label/{name}/values`.
 
 use std::io::{self, Write as _};
+use std::time::Duration;
 
 use ers_auth::Authorized;
 use ers_auth::authz::ReadMetrics;
@@ -11,13 +12,15 @@ use ers_tsdb::Listing;
 use super::answer::{self, Body};
 use super::number::write_string;
 use super::params::{Params as _, bad_data};
-use super::query::{enforced, write_labels};
+use super::query::{enforced, turn, write_labels};
 use crate::http::page::accepts_gzip;
 use crate::http::{Answer, ApiError, Call};
 use crate::query_string::QueryString;
 
 /// Most items that are ever listed, asked for or not; the answer says when it was more.
 const MOST: usize = 1_000_000;
+/// How long a listing waits for its turn.
+const TURN_TIMEOUT: Duration = Duration::from_secs(30);
 
 fn range(query: &QueryString) -> Result<TimeRange, ApiError> {
     let start_ms = query.time("start")?.unwrap_or(i64::MIN);
@@ -36,7 +39,9 @@ pub async fn series(auth: Authorized<ReadMetrics>, call: Call) -> Answer {
     }
     let (range, limit) = (range(&query)?, query.most("limit")?.min(MOST));
     let reader = call.app.samples.db().reader(enforced(&auth));
+    let permit = turn(&call.app, TURN_TIMEOUT).await?;
     answer::blocking(accepts_gzip(&call), move |body| {
+        let _permit = permit;
         let listing = reader.series(&sets, range, limit).map_err(unreadable)?;
         write(body, &listing, |out, labels: &Labels| write_labels(out, labels))
     })
@@ -47,7 +52,9 @@ pub async fn labels(auth: Authorized<ReadMetrics>, call: Call) -> Answer {
     let query = QueryString::with_form(&call)?;
     let (sets, range, limit) = (query.selectors()?, range(&query)?, query.most("limit")?.min(MOST));
     let reader = call.app.samples.db().reader(enforced(&auth));
+    let permit = turn(&call.app, TURN_TIMEOUT).await?;
     answer::blocking(accepts_gzip(&call), move |body| {
+        let _permit = permit;
         let listing = reader.label_names(&sets, range, limit).map_err(unreadable)?;
         write(body, &listing, |out, name: &String| write_string(out, name))
     })
@@ -62,7 +69,9 @@ pub async fn values(auth: Authorized<ReadMetrics>, call: Call) -> Answer {
     }
     let (sets, range, limit) = (query.selectors()?, range(&query)?, query.most("limit")?.min(MOST));
     let reader = call.app.samples.db().reader(enforced(&auth));
+    let permit = turn(&call.app, TURN_TIMEOUT).await?;
     answer::blocking(accepts_gzip(&call), move |body| {
+        let _permit = permit;
         let listing = reader.label_values(&name, &sets, range, limit).map_err(unreadable)?;
         write(body, &listing, |out, value: &String| write_string(out, value))
     })

@@ -1,5 +1,7 @@
 //! A real server over TLS on loopback, with a folder of its own, asked as its callers ask it.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on must end")]
+
 mod cluster;
 mod harness;
 mod ingest;

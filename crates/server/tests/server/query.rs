@@ -150,3 +150,24 @@ async fn long_answers_come_in_pieces_packed_or_not_and_are_the_same() {
     assert_eq!(serde_json::from_str::<Value>(&text).unwrap(), plain);
     server.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_query_ends_when_its_caller_goes_away() {
+    let (server, read) = filled(now_seconds() * 1_000).await;
+    let slow = format!(
+        "/api/v1/query_range?query=quantile_over_time(0.5,vector(time())[1d:1s])&start={}&end={}&step=1",
+        now_seconds() - 10_000,
+        now_seconds()
+    );
+    let asked = server.get(&slow).bearer_auth(&read).timeout(std::time::Duration::from_millis(300)).send().await;
+    assert!(asked.is_err_and(|error| error.is_timeout()), "it is too quick for this test");
+    server
+        .until("cancelled", async || {
+            let url = format!("{}/metrics", server.metrics_url);
+            let text = server.client.get(url).bearer_auth(&read).send().await.unwrap().text().await.unwrap();
+            text.contains("ers_server_queries_total{outcome=\"cancelled\"} 1")
+                && text.contains("ers_server_queries_running 0")
+        })
+        .await;
+    server.stop().await;
+}
