@@ -19,7 +19,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 #[command(name = "ers-server", version, about = "The server of one ReportPolicy: ingest, query, live page")]
 struct Cli {
     /// Level or directives of the log, such as `info` or `info,ers_server=debug`.
-    #[arg(long, env = "ERS_LOG", default_value = "info", global = true)]
+    #[arg(long, env = "ERS_LOG", default_value = "info,sea_orm_migration=warn", global = true)]
     log: String,
     #[command(subcommand)]
     command: Command,

@@ -17,6 +17,8 @@ pub struct Shares {
     pub max_head_samples: u64,
     /// A sixteenth: indexes of segments.
     pub index_cache_bytes: usize,
+    /// An eighth: bodies of remote write that are decoded at the same time. At least the largest one fits.
+    pub write_bytes: u64,
     /// A third, for all queries that run at the same time.
     pub max_samples_per_query: u64,
 }
@@ -29,6 +31,7 @@ impl Shares {
             max_active_series: size((memory_bytes / 3 / BYTES_PER_SERIES).clamp(20_000, 10_000_000)),
             max_head_samples: (memory_bytes / 16 / 2).clamp(1_000_000, 200_000_000),
             index_cache_bytes: size((memory_bytes / 16).clamp(4 << 20, 256 << 20)),
+            write_bytes: (memory_bytes / 8).clamp(64 << 20, 256 << 20),
             max_samples_per_query: (memory_bytes / 3 / BYTES_PER_QUERY_SAMPLE / at_once).max(500_000),
         }
     }
@@ -58,6 +61,7 @@ mod tests {
             let taken = shares.max_active_series as u64 * BYTES_PER_SERIES
                 + shares.max_head_samples * 2
                 + shares.index_cache_bytes as u64
+                + shares.write_bytes
                 + shares.max_samples_per_query * BYTES_PER_QUERY_SAMPLE * 4;
             assert!(taken < memory, "{taken} of {memory}");
         }

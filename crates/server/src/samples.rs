@@ -12,9 +12,10 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use crate::http::ApiError;
 use crate::memory::{self, Shares};
 
-/// Bytes of remote write that may be decoded at the same time.
-const WRITE_BUDGET_BYTES: u64 = 192 << 20;
 const BUDGET_UNIT: u64 = 1_024;
+/// Bounds of the share of the volume that the log may take.
+const MIN_WAL_BYTES: u64 = 64 << 20;
+const MAX_WAL_BYTES: u64 = 4 << 30;
 /// So much of the policy's size, and of the volume, stays free for the state store, the log and compaction.
 const RESERVE_BYTES: u64 = 64 << 20;
 /// Of small volumes this part.
@@ -23,24 +24,24 @@ const RESERVE_PART: u64 = 20;
 const FULL_RETRY: Duration = Duration::from_secs(10);
 
 /// Memory for decoding, handed out by the size that a body says it has.
-pub struct WriteBudget(Arc<Semaphore>);
+pub struct WriteBudget {
+    free: Arc<Semaphore>,
+    units: u64,
+}
 
 impl WriteBudget {
-    fn new() -> Self {
-        let units = usize::try_from(WRITE_BUDGET_BYTES / BUDGET_UNIT).unwrap_or(usize::MAX);
-        WriteBudget(Arc::new(Semaphore::new(units.min(Semaphore::MAX_PERMITS))))
+    fn new(bytes: u64) -> Self {
+        let units = (bytes / BUDGET_UNIT).max(1);
+        let permits = usize::try_from(units).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS);
+        WriteBudget { free: Arc::new(Semaphore::new(permits)), units }
     }
 
     /// Waits until there is room. None when the server stops.
     pub async fn take(&self, bytes: u64) -> Option<OwnedSemaphorePermit> {
-        let units = (bytes / BUDGET_UNIT + 1).min(WRITE_BUDGET_BYTES / BUDGET_UNIT);
-        self.0.clone().acquire_many_owned(u32::try_from(units).unwrap_or(u32::MAX)).await.ok()
+        let units = (bytes / BUDGET_UNIT + 1).min(self.units);
+        self.free.clone().acquire_many_owned(u32::try_from(units).unwrap_or(u32::MAX)).await.ok()
     }
 }
-
-/// Bounds of the share of the volume that the log may take.
-const MIN_WAL_BYTES: u64 = 64 << 20;
-const MAX_WAL_BYTES: u64 = 4 << 30;
 
 /// What a look at the volume found.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -80,7 +81,7 @@ impl Samples {
             db,
             dir: dir.to_path_buf(),
             max_bytes: config.storage.max_bytes,
-            budget: WriteBudget::new(),
+            budget: WriteBudget::new(shares.write_bytes),
             full: Mutex::new(None),
         };
         Ok((samples, report))

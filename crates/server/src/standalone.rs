@@ -13,6 +13,10 @@ use ers_plan::{ListenConfig, Mode, Place, ServerConfig, server_config};
 use ers_source::folder::FolderSource;
 use ers_source::{Object, ObjectEvent};
 
+use crate::private_file;
+
+/// Where the source keeps generations and what was good last, in the data folder.
+pub const OBJECTS_FILE: &str = "objects.json";
 /// How often the folder is looked at.
 const RESCAN_EVERY: Duration = Duration::from_secs(2);
 
@@ -36,11 +40,18 @@ impl Settings {
         FolderSource::new(&self.manifests, &self.namespace, state_file, RESCAN_EVERY)
     }
 
-    /// Reads the folder once and plans the server. Nothing is written: whose data the data folder holds is not known yet.
+    /// Reads the folder once and plans the server. A policy that is broken now is planned as it was when it was good last.
+    ///
+    /// Nothing is written to the data folder: whose data it holds is not known yet.
     pub fn plan(&self) -> anyhow::Result<(ServerConfig, Place)> {
         let scratch = std::env::temp_dir().join(format!("ers-plan-{}.json", uuid::Uuid::now_v7()));
+        let known =
+            private_file::read_text(&self.data_dir.join(OBJECTS_FILE)).context("cannot read what was good last")?;
+        if let Some(known) = known {
+            private_file::write(&scratch, known.as_bytes()).context("cannot use the folder for temporary files")?;
+        }
         let events = self.source(&scratch).read_once();
-        drop(std::fs::remove_file(&scratch));
+        private_file::remove(&scratch).context("cannot use the folder for temporary files")?;
         let events = events.with_context(|| format!("cannot read the manifests in {}", self.manifests.display()))?;
         let mut policies = Vec::new();
         let mut problems = Vec::new();

@@ -12,7 +12,7 @@ use ers_source::kubernetes::{KubeSink, KubeSource};
 use ers_source::{ObjectSource, StatusSink};
 
 use crate::boot::DataFolder;
-use crate::standalone::Settings;
+use crate::standalone::{OBJECTS_FILE, Settings};
 
 /// Service account of the operator, which reads to prove that the server works; see `docs/contracts.md`.
 const OPERATOR_ACCOUNT: &str = "ers-operator";
@@ -64,7 +64,7 @@ impl World {
             World::Standalone(settings) => {
                 let sink = Arc::new(FolderSink::open(data.objects_file("status.json"), clock.clone())?);
                 Ok(Surroundings {
-                    source: Arc::new(settings.source(&data.objects_file("objects.json"))),
+                    source: Arc::new(settings.source(&data.objects_file(OBJECTS_FILE))),
                     sink: sink.clone(),
                     secrets: Arc::new(FolderSecrets::new(&settings.secrets_dir)),
                     kubernetes: None,

@@ -52,6 +52,8 @@ pub fn serve(
     .client_request_timeout(REQUEST_TIMEOUT)
     .tls_handshake_timeout(HANDSHAKE_TIMEOUT)
     .keep_alive(KEEP_ALIVE)
+    // A caller that closes its side is gone: what it asked for is not worth computing.
+    .h1_allow_half_closed(false)
     .shutdown_timeout(STOP_SECONDS)
     .disable_signals()
     .listen_rustls_0_23(socket, tls::server_config(certificate))

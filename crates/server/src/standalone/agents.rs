@@ -179,7 +179,7 @@ impl Supervisor {
         }
         self.end(name, keepers).await;
         if let Err(error) = self.prepare(name, &files, &config).await {
-            tracing::error!(error = format!("{error:#}"), target = name, "the agent could not be prepared");
+            tracing::error!(error = format!("{error:#}"), collector_target = name, "the agent could not be prepared");
             let since_ms = self.app.clock.now_ms();
             self.app.agents.set(name, Some(AgentState::Down { since_ms, why: format!("{error:#}") }));
             return;
@@ -280,7 +280,7 @@ async fn keep(
         let why = match spawn(&binary, &files) {
             Err(error) => format!("{} cannot be started: {error}", binary.display()),
             Ok(mut child) => {
-                tracing::info!(target, pid = child.id(), config_hash, "agent started");
+                tracing::info!(collector_target = target, pid = child.id(), config_hash, "agent started");
                 // Taken out and held until the child has ended: `wait` closes a pipe that it finds, and the agent would end at once.
                 let _held_open = child.stdin.take();
                 let running = AgentState::Running { config_hash: config_hash.clone(), proven: false };
@@ -301,7 +301,12 @@ async fn keep(
         if began.elapsed() >= WELL_AFTER {
             wait = FIRST_WAIT;
         }
-        tracing::error!(target, why, wait_seconds = wait.as_secs(), "agent is down, starting it again");
+        tracing::error!(
+            collector_target = target,
+            why,
+            wait_seconds = wait.as_secs(),
+            "agent is down, starting it again"
+        );
         let since_ms = match app.agents.state_of(&target) {
             Some(AgentState::Down { since_ms, .. }) => since_ms,
             _ => app.clock.now_ms(),

@@ -270,6 +270,30 @@ async fn sigterm_ends_it_in_order_and_its_commands_work_beside_it() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn another_retention_restarts_the_server_by_itself_and_a_broken_policy_does_not_stop_it() {
+    let root = tempfile::tempdir().unwrap();
+    let port = free_port();
+    let mut process = start(root.path(), port).await;
+    let read = token(&process, "read").await;
+    let http = http(&process);
+    let retention = async || -> Option<i64> {
+        let answer = http.get(format!("{}/ers/v1/overview", process.url)).bearer_auth(&read).send().await.ok()?;
+        answer.json::<Value>().await.ok()?["storage"]["retentionDays"].as_i64()
+    };
+    assert_eq!(retention().await, Some(15));
+    let manifest = root.path().join("manifests/policy.yaml");
+    let spec = "{storage: {metrics: {type: Embedded, embedded: {retentionDays: 3}}}}";
+    std::fs::write(&manifest, crate::harness::POLICY_YAML.replace("{}", spec)).unwrap();
+    eventually("restarted", async || retention().await == Some(3)).await;
+    process.child.kill().await.unwrap();
+    std::fs::write(&manifest, crate::harness::POLICY_YAML.replace("{}", "{nonsense: 1}")).unwrap();
+    process = start(root.path(), port).await;
+    let answer = http.get(format!("{}/ers/v1/overview", process.url)).bearer_auth(&read).send().await.unwrap();
+    assert_eq!(answer.json::<Value>().await.unwrap()["storage"]["retentionDays"], 3, "as it was when it was good last");
+    process.child.kill().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_start_that_cannot_work_says_why_and_what_to_do() {
     let root = tempfile::tempdir().unwrap();
     let settings = settings(root.path());
