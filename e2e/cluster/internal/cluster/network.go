@@ -159,9 +159,9 @@ func (c *Cluster) mountNamespace() error {
 	return c.ownFolders()
 }
 
-// fixedFolders is where containerd, its network plugins and the kubelet keep things whatever they are told. Inside the mount namespace a
+// fixedFolders is where containerd, its network plugins and the kubelet keep things whatever they are told, and where our agents spool. Inside the mount namespace a
 // folder of the state lies over each, so that clusters do not share them and nothing is left in them.
-var fixedFolders = []string{"/var/lib/kubelet", "/var/lib/cni", "/run/containerd", "/var/log/containers"}
+var fixedFolders = []string{"/var/lib/kubelet", "/var/lib/cni", "/run/containerd", "/var/log/containers", "/var/lib/ers-agent"}
 
 func (c *Cluster) ownFolders() error {
 	for _, dir := range fixedFolders {
