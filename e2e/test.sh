@@ -35,7 +35,11 @@ stage() {
   done
   say "$name: $what"
   start=$(seconds)
-  if ( set -euo pipefail; "$@" ) >"$log" 2>&1 </dev/null; then outcome=ok; else outcome=failed; fi
+  # Not as the condition of an `if`: there bash ignores errexit, and a stage would go on after its first failure.
+  set +e
+  ( set -euo pipefail; "$@" ) >"$log" 2>&1 </dev/null
+  if [ $? = 0 ]; then outcome=ok; else outcome=failed; fi
+  set -e
   took=$(($(seconds) - start))
   tests=$(awk '/^test result:/{p+=$4; f+=$6} /^# pass /{p+=$3} /^# fail /{f+=$3} /^(--- )?ok +ers/{g+=1} END{printf "%d passed", p+g; if (f) printf ", %d failed", f}' "$log")
   result[$name]=$outcome
