@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ers_model::Clock;
 use ers_plan::ServerConfig;
@@ -20,6 +20,8 @@ const MAX_WAL_BYTES: u64 = 4 << 30;
 const RESERVE_BYTES: u64 = 64 << 20;
 /// Of small volumes this part.
 const RESERVE_PART: u64 = 20;
+/// A write looks at the volume at most so often.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// A sender that meets a full volume comes back after this long.
 const FULL_RETRY: Duration = Duration::from_secs(10);
 
@@ -60,6 +62,8 @@ pub struct Samples {
     pub budget: WriteBudget,
     /// Why no sample is taken now.
     full: Mutex<Option<String>>,
+    /// When a write looked at the volume last.
+    looked: Mutex<Option<Instant>>,
 }
 
 impl Samples {
@@ -83,6 +87,7 @@ impl Samples {
             max_bytes: config.storage.max_bytes,
             budget: WriteBudget::new(shares.write_bytes),
             full: Mutex::new(None),
+            looked: Mutex::new(None),
         };
         Ok((samples, report))
     }
@@ -91,12 +96,27 @@ impl Samples {
         &self.db
     }
 
-    /// 503 while the volume is full.
+    /// 503 while the volume is full. Looks itself now and then: between two rounds of [`Samples::examine`] a burst could fill what is
+    /// kept free for the state store, and then nobody could log in to see why.
     pub fn refuse_when_full(&self) -> Result<(), ApiError> {
+        if self.is_due()
+            && let Some(reason) = self.no_room()
+        {
+            self.set_full(Some(reason));
+        }
         match &*self.full.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) {
             None => Ok(()),
             Some(reason) => Err(full(reason)),
         }
+    }
+
+    fn is_due(&self) -> bool {
+        let mut looked = self.looked.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let due = looked.is_none_or(|at| at.elapsed() >= LOOK_EVERY);
+        if due {
+            *looked = Some(Instant::now());
+        }
+        due
     }
 
     /// A write failed: what the sender is told.

@@ -125,7 +125,9 @@ fn log(
 ) {
     let milliseconds = (seconds * 1_000_000.0).round() / 1_000.0;
     let (path, method) = (route.path, method.as_str());
-    if route.logged || status >= 400 {
+    // "Come later" to a hundred agents is said once where it begins, and counted; not here a hundred times.
+    let come_later = status == 429 || status == 503;
+    if route.logged || (status >= 400 && !come_later) {
         tracing::info!(method, path, status, milliseconds, code, actor, peer, request_id, "request answered");
     } else {
         tracing::debug!(method, path, status, milliseconds, code, actor, peer, request_id, "request answered");

@@ -11,6 +11,7 @@ use ers_plan::server_config;
 use ers_secrets::SecretSource;
 use ers_source::folder::FolderSink;
 use ers_source::{ObjectKey, StatusSink, StatusUpdate, Written};
+use ers_store::StoreError;
 use tokio_util::sync::CancellationToken;
 
 use super::conditions::{self, Arrived, Boot};
@@ -71,13 +72,17 @@ pub async fn watch_storage(app: Arc<App>, facts: Arc<Facts>, stop: CancellationT
             examined.unwrap_or_else(|_| StorageFact::Failed("the probe of the sample store broke off".to_owned()));
         let state = app.store.probe(app.tenant(), app.clock.now_ms()).await;
         app.readiness.set(Part::Samples, problem(&fact));
-        app.readiness.set(Part::State, state.as_ref().err().map(ToString::to_string));
+        let state_problem = match &state {
+            Ok(()) | Err(StoreError::Full { .. }) => None,
+            Err(error) => Some(error.to_string()),
+        };
+        app.readiness.set(Part::State, state_problem);
         if let Err(error) = state
             && fact == StorageFact::Works
         {
             tracing::error!(error = &error as &dyn std::error::Error, "the state store failed its probe");
             fact = match error {
-                ers_store::StoreError::Full { .. } => StorageFact::Full(error.to_string()),
+                StoreError::Full { .. } => StorageFact::Full(error.to_string()),
                 other => StorageFact::Failed(other.to_string()),
             };
         }

@@ -52,7 +52,8 @@ pub fn serve(
     .client_request_timeout(REQUEST_TIMEOUT)
     .tls_handshake_timeout(HANDSHAKE_TIMEOUT)
     .keep_alive(KEEP_ALIVE)
-    // A caller that closes its side is gone: what it asked for is not worth computing.
+    // A caller that closes its side is gone: what it asked for is not worth computing. (HTTP/2 has no such word from actix-web: there the
+    // time limit of a query ends it.)
     .h1_allow_half_closed(false)
     .shutdown_timeout(STOP_SECONDS)
     .disable_signals()
