@@ -64,7 +64,7 @@ formatted() { cargo fmt --all --check && test -z "$(gofmt -l e2e/cluster | tee /
 generated() { "$bin_dir/ers-xtask" generate --check; }
 tidy() { "$bin_dir/ers-xtask" tidy; }
 lint() { cargo clippy --locked --workspace --all-targets --profile $profile -- -D warnings; }
-unit() { ERS_AGENT_BINARY=$bin_dir/ers-agent cargo test --locked --workspace --profile $profile --no-fail-fast; }
+unit() { ERS_E2E_TOOLS=$tools ERS_AGENT_BINARY=$bin_dir/ers-agent cargo test --locked --workspace --profile $profile --no-fail-fast; }
 programs() { build_programs; ls -l "$bin_dir"/ers-{operator,server,agent}; }
 cluster_tool() { (cd e2e/cluster && go vet ./... && go test ./...); }
 cluster_build() { build_cluster_tool && cluster build && cluster tools; }
@@ -98,18 +98,18 @@ stage programs "the three programs" -- programs
 stage generated "CRDs and the chart's copies are those that the types make" programs -- generated
 stage tidy "rooms depend only on what they may" programs -- tidy
 stage lint "no warning" -- lint
-stage unit "unit, golden, property, contract and loopback tests" -- unit
 if [ -n "$background" ]; then wait "$background" || true; background=; fi
 stage cluster-build "Kubernetes from source, kubectl, helm" packages -- cluster_build
+stage unit "unit, golden, property, contract and loopback tests" -- unit
 stage cluster-tool "the local cluster's own tests" -- cluster_tool
 stage chart "helm lint, kustomize" cluster-build -- chart
 stage up "make up: every sample is Ready by proof" programs cluster-build -- up
 stage up-again "a second make up is quick" up -- up_again
 stage browser "the page in a real browser, against the cluster" up -- browser
-stage cluster "end to end on the cluster: data, rollouts, faults, bad input, at rest" up -- on_cluster
 stage manifests "the chart without Helm: kubectl apply -k" up -- plain_manifests
 stage standalone "one server without Kubernetes" programs -- standalone
 stage existing "make up and make down in a cluster that exists, images from a registry" programs cluster-build -- existing
+stage cluster "end to end on the cluster: data, rollouts, faults, bad input, at rest" up -- on_cluster
 
 total=$(($(seconds) - began))
 {

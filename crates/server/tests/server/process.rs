@@ -178,13 +178,11 @@ async fn eventually(what: &str, mut holds: impl AsyncFnMut() -> bool) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_agent_is_supervised_and_its_target_becomes_ready() {
     let agent = Path::new(PROGRAM).with_file_name("ers-agent");
-    if !agent.is_file() {
-        eprintln!(
-            "not run: {} is not built; `cargo build -p ers-agent` with the same profile builds it",
-            agent.display()
-        );
-        return;
-    }
+    assert!(
+        agent.is_file(),
+        "{} is not built: `cargo build -p ers-agent` with the same profile builds it, `make test` does so",
+        agent.display()
+    );
     let root = tempfile::tempdir().unwrap();
     let mut process = start_with_agent(root.path(), free_port(), &agent).await;
     let read = token(&process, "read").await;
