@@ -440,9 +440,19 @@ fn take_lock(dir: &Path) -> Result<File, JournalError> {
         .mode(crate::disk::FILE_MODE)
         .open(&path)
         .map_err(|error| JournalError::from_io("open", &path, error))?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(std::fs::TryLockError::WouldBlock) => Err(JournalError::Locked { path: dir.into() }),
-        Err(std::fs::TryLockError::Error(error)) => Err(JournalError::from_io("lock", &path, error)),
+    let deadline = std::time::Instant::now() + LOCK_PATIENCE;
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(file),
+            Err(std::fs::TryLockError::WouldBlock) if std::time::Instant::now() < deadline => {
+                std::thread::sleep(LOCK_RETRY);
+            }
+            Err(std::fs::TryLockError::WouldBlock) => return Err(JournalError::Locked { path: dir.into() }),
+            Err(std::fs::TryLockError::Error(error)) => return Err(JournalError::from_io("lock", &path, error)),
+        }
     }
 }
+
+/// A lock that was just given up may be held a moment longer: a program that this process starts has a copy of it between fork and exec.
+const LOCK_PATIENCE: std::time::Duration = std::time::Duration::from_secs(1);
+const LOCK_RETRY: std::time::Duration = std::time::Duration::from_millis(5);
