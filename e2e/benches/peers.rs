@@ -122,7 +122,7 @@ async fn start_ours(http: &Client, binary: &Path) -> Result<Peer> {
     }
     fs::write(
         folder.join("manifests/policy.yaml"),
-        "apiVersion: reporting.ers.dev/v1alpha1\nkind: ReportPolicy\nmetadata: {name: bench, namespace: bench}\nspec: {storage: {metrics: {type: Embedded, embedded: {retentionDays: 15}}}}\n",
+        "apiVersion: reporting.ers.dev/v1alpha1\nkind: ReportPolicy\nmetadata: {name: bench}\nspec: {storage: {metrics: {type: Embedded, embedded: {retentionDays: 15}}}}\n",
     )?;
     let process = Command::new(binary)
         .arg("standalone")

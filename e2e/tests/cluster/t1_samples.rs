@@ -159,6 +159,10 @@ async fn series_equal_those_of_debians_node_exporter() -> Result<()> {
         {
             let (series, value) = line.rsplit_once(' ').context("a sample line")?;
             let expected: f64 = value.parse()?;
+            // Pods' ends of their links: left out by default, as kube-prometheus leaves them out.
+            if series.contains("device=\"veth") {
+                continue;
+            }
             if series.contains("mode=\"iowait\"") || series.contains("mode=\"steal\"") || series.contains("lo\"") {
                 continue;
             }

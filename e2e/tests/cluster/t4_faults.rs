@@ -131,9 +131,10 @@ async fn while_the_api_server_is_down_for_a_minute_no_sample_is_lost_and_nothing
                 .collect::<Result<Vec<_>>>()?,
         );
     }
+    let interval = interval(&cluster).await?;
     cluster.tool(&["stop", "kube-apiserver"])?;
     for_the_length_of(MINUTE).await;
-    let during = nothing_is_missing(&server, interval(&cluster).await?, 50).await;
+    let during = nothing_is_missing(&server, interval, 50).await;
     cluster.tool(&["start", "kube-apiserver"])?;
     during.context("while the API server was down")?;
     eventually("the API server answers", MINUTE, || async { Ok(Some(cluster.pods(DEMO, AGENT_PODS).await?)) }).await?;
